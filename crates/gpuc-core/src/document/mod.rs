@@ -1,0 +1,17 @@
+//! The JSON documents that pass between the five commands.
+//!
+//! Field names are the contract. Reading is tolerant: unknown keys are ignored and missing
+//! optional ones take their defaults, so that older and newer files load. A value that was not
+//! measured is `null`.
+
+mod plan;
+mod point;
+mod profile;
+mod receipt;
+
+pub use plan::{Assumptions, Plan, Verdict};
+pub use point::Point;
+pub use profile::{
+    Bandwidth, Expert, Gpu, Hardware, Memory, Model, Platform, Profile, SCHEMA_VERSION,
+};
+pub use receipt::Receipt;

@@ -1,0 +1,129 @@
+//! plan.json: where every byte of a model goes, the forecast, and the verdict.
+
+use serde::{Deserialize, Serialize};
+
+use crate::json::number::{count, non_negative, plain};
+
+/// Ship or refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The placement fits and clears the floor.
+    Ship,
+    /// It does not; the message says why.
+    Refuse,
+}
+
+/// A placement with its forecast.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Whether the placement fits in VRAM.
+    pub fits: bool,
+    /// Ship or refuse.
+    pub verdict: Verdict,
+    /// The runtime that the flags are for.
+    #[serde(default = "llama_cpp")]
+    pub runtime: String,
+    /// llama.cpp's `--n-cpu-moe`: blocks, from block 0, whose experts stay in RAM.
+    #[serde(default, deserialize_with = "count")]
+    pub n_cpu_moe: Option<u64>,
+    /// Layers of the model that carry routed experts.
+    #[serde(default, deserialize_with = "count")]
+    pub n_moe_layers: Option<u64>,
+    /// The flags to launch with.
+    #[serde(default)]
+    pub llama_flags: Option<String>,
+    /// VRAM that may be used, MiB.
+    #[serde(default, deserialize_with = "non_negative", serialize_with = "plain")]
+    pub vram_budget_mib: Option<f64>,
+    /// VRAM that the placement uses, its margin included, MiB.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub vram_used_mib: Option<f64>,
+    /// RAM that holds weights, MiB.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub ram_used_mib: Option<f64>,
+    /// Calibrated forecast of decode, tokens a second; the ceiling itself when uncalibrated.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub predicted_decode_tok_s: Option<f64>,
+    /// Roofline bound of decode, tokens a second.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub ceiling_decode_tok_s: Option<f64>,
+    /// Lower end of the calibrated band.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub predicted_band_low_tok_s: Option<f64>,
+    /// Upper end of the calibrated band.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub predicted_band_high_tok_s: Option<f64>,
+    /// What the ceiling rests on.
+    #[serde(default)]
+    pub throughput_basis: Option<String>,
+    /// What the forecast rests on.
+    #[serde(default)]
+    pub calibration_basis: Option<String>,
+    /// Receipts behind the forecast; 0 when uncalibrated.
+    #[serde(default, deserialize_with = "count")]
+    pub calibration_n_samples: Option<u64>,
+    /// The floor that decode must clear, tokens a second.
+    #[serde(default = "one", deserialize_with = "non_negative")]
+    pub floor_tok_s: Option<f64>,
+    /// The plan in a sentence, or what was expected, why it fails and what would help.
+    #[serde(default)]
+    pub message: Option<String>,
+    /// The numbers that the plan rests on.
+    #[serde(default)]
+    pub assumptions: Option<Assumptions>,
+}
+
+fn llama_cpp() -> String {
+    "llama.cpp".into()
+}
+
+#[allow(clippy::unnecessary_wraps)]
+fn one() -> Option<f64> {
+    Some(1.0)
+}
+
+/// What a plan rests on.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Assumptions {
+    /// RAM bandwidth, GB/s.
+    #[serde(deserialize_with = "non_negative")]
+    pub cpu_mem_bw_gbps: Option<f64>,
+    /// Whether it was measured or given rather than assumed.
+    pub cpu_bw_measured: Option<bool>,
+    /// VRAM bandwidth, GB/s.
+    #[serde(deserialize_with = "non_negative")]
+    pub vram_bw_gbps: Option<f64>,
+    /// Where the VRAM bandwidth comes from: "given", "measured", or what was assumed.
+    pub vram_bw_source: Option<String>,
+    /// Bytes of an expert weight.
+    #[serde(deserialize_with = "non_negative")]
+    pub bytes_per_weight: Option<f64>,
+    /// Bytes of any other weight.
+    #[serde(deserialize_with = "non_negative")]
+    pub non_expert_bpw: Option<f64>,
+    /// Context that room is kept for, tokens.
+    #[serde(deserialize_with = "count")]
+    pub ctx_len: Option<u64>,
+    /// Context that is taken as filled for the ceiling, tokens.
+    #[serde(deserialize_with = "count")]
+    pub depth: Option<u64>,
+    /// Sequences.
+    #[serde(deserialize_with = "count")]
+    pub batch: Option<u64>,
+    /// Margin for compute buffers and the CUDA context, MiB.
+    #[serde(deserialize_with = "non_negative")]
+    pub overhead_mib: Option<f64>,
+    /// Type of the KV cache.
+    pub kv_dtype: Option<String>,
+    /// Parameters of the model, in all (the name is the reference's).
+    #[serde(deserialize_with = "count")]
+    pub model_total_b: Option<u64>,
+    /// The `--n-cpu-moe` that the user forced, if any.
+    #[serde(deserialize_with = "count")]
+    pub forced_n: Option<u64>,
+    /// Further things taken for granted, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}

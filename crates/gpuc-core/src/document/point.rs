@@ -1,0 +1,45 @@
+//! A calibration point: one receipt, boiled down to what a later forecast needs.
+
+use serde::{Deserialize, Serialize};
+
+use crate::json::number::{count, non_negative};
+
+/// One measurement beside its ceiling.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// The model measured.
+    pub model: String,
+    /// Its `--n-cpu-moe`.
+    #[serde(deserialize_with = "count")]
+    pub n_cpu_moe: Option<u64>,
+    /// Its layers with experts.
+    #[serde(deserialize_with = "count")]
+    pub n_moe_layers: Option<u64>,
+    /// The plan's ceiling, tokens a second.
+    #[serde(deserialize_with = "non_negative")]
+    pub ceiling_tok_s: Option<f64>,
+    /// What was measured, tokens a second.
+    #[serde(deserialize_with = "non_negative")]
+    pub measured_tok_s: Option<f64>,
+    /// Quantisation tag.
+    #[serde(default)]
+    pub quant: Option<String>,
+    /// RAM bandwidth of the plan, GB/s.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub cpu_bw_gbps: Option<f64>,
+    /// VRAM bandwidth of the plan, GB/s.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub vram_bw_gbps: Option<f64>,
+    /// Context of the plan, tokens.
+    #[serde(default, deserialize_with = "count")]
+    pub ctx_len: Option<u64>,
+    /// ISO date.
+    #[serde(default)]
+    pub created: Option<String>,
+    /// The rig, as its owner calls it.
+    #[serde(default)]
+    pub rig: Option<String>,
+    /// Where the measurement comes from.
+    #[serde(default)]
+    pub source: Option<String>,
+}

@@ -1,0 +1,55 @@
+//! receipt.json: a measured run held against its plan.
+
+use serde::{Deserialize, Serialize};
+
+/// The measured proof of a plan.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Receipt {
+    /// The runtime measured.
+    pub runtime: String,
+    /// The plan's `--n-cpu-moe`.
+    pub n_cpu_moe: Option<u64>,
+    /// Decode, tokens a second.
+    pub measured_decode_tok_s: Option<f64>,
+    /// Prefill, tokens a second.
+    pub measured_prefill_tok_s: Option<f64>,
+    /// VRAM used, MiB.
+    pub measured_vram_used_mib: Option<f64>,
+    /// The plan's forecast.
+    pub predicted_decode_tok_s: Option<f64>,
+    /// The plan's ceiling.
+    pub ceiling_decode_tok_s: Option<f64>,
+    /// 100 × (measured − forecast) / forecast.
+    pub decode_error_pct: Option<f64>,
+    /// 100 × measured / ceiling.
+    pub realized_efficiency_pct: Option<f64>,
+    /// Whether the measurement lies in the plan's band.
+    pub within_band: Option<bool>,
+    /// Whether it is at or above the floor.
+    pub cleared_floor: Option<bool>,
+    /// Whether a per-expert cache would help (with `--trace`).
+    pub routing_cache_helps: Option<bool>,
+    /// Share of experts that carries the asked share of routing.
+    pub routing_hot_frac_for_coverage: Option<f64>,
+    /// 1 − normalised entropy of the routing.
+    pub routing_concentration: Option<f64>,
+    /// Worst GPU power of the run, % of its limit (with `--peaks`).
+    pub peak_gpu_power_pct: Option<f64>,
+    /// Hottest GPU reading, °C.
+    pub peak_gpu_temp_c: Option<f64>,
+    /// Most VRAM used, MiB.
+    pub peak_gpu_vram_used_mib: Option<f64>,
+    /// Most host memory used, %.
+    pub peak_host_mem_pct: Option<f64>,
+    /// Least host memory available, MiB.
+    pub min_host_avail_mib: Option<f64>,
+    /// Polls behind the envelope.
+    pub safety_samples: Option<u64>,
+    /// Whether no limit was breached.
+    pub stayed_within_envelope: Option<bool>,
+    /// How it was measured.
+    pub method: Option<String>,
+    /// What the reader should know.
+    pub notes: Vec<String>,
+}

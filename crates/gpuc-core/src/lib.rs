@@ -1,0 +1,11 @@
+//! What gpu-container decides, as pure functions: documents and `now` in, documents out.
+//!
+//! Nothing here opens a file, reads a clock or an environment variable, starts a thread or prints.
+//! What touches the machine is `gpuc-rig`; the five binaries join the two.
+
+pub mod document;
+pub mod error;
+pub mod exit;
+pub mod json;
+pub mod text;
+pub mod units;

@@ -1,0 +1,1 @@
+//! Where gpu-container touches the machine; it decides nothing.

@@ -1,0 +1,2 @@
+//! gpu-container-concentration.
+fn main() {}

@@ -1,0 +1,2 @@
+//! gpu-container-plan.
+fn main() {}

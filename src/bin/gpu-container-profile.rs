@@ -1,0 +1,2 @@
+//! gpu-container-profile.
+fn main() {}

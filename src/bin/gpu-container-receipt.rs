@@ -1,0 +1,2 @@
+//! gpu-container-receipt.
+fn main() {}

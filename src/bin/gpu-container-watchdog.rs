@@ -1,0 +1,2 @@
+//! gpu-container-watchdog.
+fn main() {}

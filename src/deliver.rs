@@ -1,0 +1,115 @@
+//! Files in and documents out.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use gpuc_core::error::{Code, Fault};
+use serde::Serialize;
+
+/// The bytes of an input file, `-` being standard input.
+///
+/// A file that cannot be read is a fault with `code`, so that a missing profile is reported as a
+/// bad profile; `what` names the input in the message.
+pub fn read_input(path: &Path, what: &str, code: Code) -> Result<Vec<u8>, Fault> {
+    let read = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+    } else {
+        fs::read(path)
+    };
+    read.map_err(|e| {
+        Fault::new(code, format!("{what} {} cannot be read", path.display()))
+            .with_hint(match e.kind() {
+                io::ErrorKind::NotFound => "check the path; nothing is there",
+                io::ErrorKind::IsADirectory => "name the file in this folder",
+                _ => "check that it is a file you may read",
+            })
+            .with_cause(e)
+    })
+}
+
+/// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    let failed = |e: io::Error| {
+        Fault::new(
+            Code::IoWriteFailed,
+            format!("{} cannot be written", path.display()),
+        )
+        .with_hint("check that the folder exists, that you may write there, and the free space")
+        .with_cause(e)
+    };
+    // A device or a pipe (/dev/stdout, /dev/null) is written to; there is nothing to rename over.
+    if fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        return fs::write(path, bytes).map_err(failed);
+    }
+    // A link stays a link: what it points to is replaced.
+    let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut temporary = temporary_beside(&target);
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&temporary);
+    for _ in 0..16 {
+        match &file {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                temporary.as_mut_os_string().push("_");
+                file = fs::OpenOptions::new()
+                    .write(true)
+                    .create_new(true)
+                    .open(&temporary);
+            }
+            _ => break,
+        }
+    }
+    let mut file = file.map_err(failed)?;
+    let written = (|| {
+        if let Ok(old) = fs::metadata(&target) {
+            file.set_permissions(old.permissions())?;
+        }
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, &target)
+    })();
+    written.map_err(|e| {
+        // Nothing more can be done when even the temporary file cannot be removed.
+        let _ = fs::remove_file(&temporary);
+        failed(e)
+    })
+}
+
+fn temporary_beside(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.tmp", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Writes a document to `out`, or to standard output when there is none.
+///
+/// A reader that closed the pipe early wanted no more: that is no fault, and the verdict keeps its
+/// status. Anything else that goes wrong is one.
+pub fn deliver_json<T: Serialize>(document: &T, out: Option<&Path>) -> Result<(), Fault> {
+    let text = gpuc_core::json::write(document).map_err(|e| {
+        Fault::new(
+            Code::RuntimeUnexpected,
+            "the document cannot be written as JSON",
+        )
+        .with_cause(e)
+    })?;
+    if let Some(path) = out {
+        write_atomically(path, text.as_bytes())?;
+        let _ = writeln!(io::stderr(), "wrote {}", path.display());
+        return Ok(());
+    }
+    let mut stdout = io::stdout().lock();
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Fault::new(Code::IoWriteFailed, "standard output cannot be written").with_cause(e))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,7 @@
+//! What the five commands share: parse, run, render the error, end with the right status.
+
+mod deliver;
+mod shell;
+
+pub use deliver::{deliver_json, read_input, write_atomically};
+pub use shell::{CommonArgs, main_with};

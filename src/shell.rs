@@ -1,0 +1,99 @@
+//! The frame around a command: arguments in, exit status out, errors rendered in one place.
+
+use std::io::Write as _;
+use std::panic::{self, UnwindSafe};
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::{ContextKind, ErrorKind};
+use gpuc_core::error::{Code, Fault};
+use gpuc_core::exit::Exit;
+
+/// What every command's arguments can say.
+pub trait CommonArgs: Parser {
+    /// Whether the whole chain of causes is to be shown.
+    fn debug(&self) -> bool;
+}
+
+/// Parses the arguments, runs the command, renders its error, and gives the process its status.
+pub fn main_with<A: CommonArgs + UnwindSafe>(run: fn(A) -> anyhow::Result<Exit>) -> ExitCode {
+    let args = match A::try_parse() {
+        Ok(args) => args,
+        Err(e) => return ExitCode::from(usage(&e).status()),
+    };
+    let debug = args.debug();
+    // A panic is a fault of ours; its text goes into the error instead of the default report.
+    panic::set_hook(Box::new(|_| {}));
+    let outcome = panic::catch_unwind(|| run(args)).unwrap_or_else(|payload| {
+        let what = payload
+            .downcast_ref::<&str>()
+            .map(|s| (*s).to_owned())
+            .or_else(|| payload.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        Err(Fault::new(
+            Code::RuntimeUnexpected,
+            "this is a fault in gpu-container itself",
+        )
+        .with_hint("please report it with the command line and the input files")
+        .with_cause(what)
+        .into())
+    });
+    match outcome {
+        Ok(exit) => ExitCode::from(exit.status()),
+        Err(e) => {
+            render(&e, debug);
+            ExitCode::from(Exit::BadInput.status())
+        }
+    }
+}
+
+fn render(e: &anyhow::Error, debug: bool) {
+    let mut text;
+    match e.downcast_ref::<Fault>() {
+        Some(fault) => {
+            text = format!("ERROR [{}]: {fault}\n", fault.code());
+            if let Some(hint) = fault.hint() {
+                text += &format!("  hint: {hint}\n");
+            }
+            let causes = fault.causes();
+            let shown = if debug { causes.len() } else { 1 };
+            for cause in causes.iter().take(shown) {
+                text += &format!("  cause: {cause}\n");
+            }
+        }
+        None => text = format!("ERROR [{}]: {e:#}\n", Code::RuntimeUnexpected),
+    }
+    if debug {
+        text += &format!("  debug: {e:?}\n");
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// Renders what clap has to say: help and version are no errors, all else is bad usage.
+fn usage(e: &clap::Error) -> Exit {
+    if matches!(e.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return match e.print() {
+            Ok(()) => Exit::Ok,
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Exit::Ok,
+            Err(_) => Exit::BadInput,
+        };
+    }
+    let rendered = e.render().to_string();
+    let message = rendered
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty())
+        .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"))
+        .map(|l| l.trim_start_matches("error: "))
+        .collect::<Vec<_>>()
+        .join("; ");
+    let mut text = format!("ERROR [{}]: {message}\n", Code::InputUsage);
+    if let Some(usage) = e.get(ContextKind::Usage) {
+        let usage = usage.to_string();
+        text += &format!("  hint: {}; try --help\n", usage.trim());
+    } else {
+        text += "  hint: try --help\n";
+    }
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    Exit::BadInput
+}

@@ -1,0 +1,153 @@
+//! A small builder for running the real binaries: arguments and files in, a [`Run`] out.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// One of the five commands, in a fresh folder of its own.
+pub struct Tool {
+    command: Command,
+    dir: tempfile::TempDir,
+    stdin: Vec<u8>,
+}
+
+/// What a run left behind.
+pub struct Run {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+    pub dir: tempfile::TempDir,
+}
+
+fn binary(name: &str) -> &'static str {
+    match name {
+        "profile" => env!("CARGO_BIN_EXE_gpu-container-profile"),
+        "plan" => env!("CARGO_BIN_EXE_gpu-container-plan"),
+        "receipt" => env!("CARGO_BIN_EXE_gpu-container-receipt"),
+        "concentration" => env!("CARGO_BIN_EXE_gpu-container-concentration"),
+        "watchdog" => env!("CARGO_BIN_EXE_gpu-container-watchdog"),
+        other => panic!("no command {other}"),
+    }
+}
+
+impl Tool {
+    /// `gpu-container-<name>`; PATH holds the system's folders but no nvidia-smi.
+    pub fn new(name: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new(binary(name));
+        command.current_dir(dir.path());
+        for (key, _) in std::env::vars() {
+            if key.starts_with("GPU_CONTAINER_") || key.starts_with("GPUC_") {
+                command.env_remove(key);
+            }
+        }
+        // No library of the machine's own answers in a test that did not ask for it.
+        command.env("GPUC_NVML_LIB", "/nonexistent/libnvidia-ml.so.1");
+        Self { command, dir, stdin: Vec::new() }
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    pub fn args<I: IntoIterator<Item = S>, S: AsRef<std::ffi::OsStr>>(mut self, args: I) -> Self {
+        self.command.args(args);
+        self
+    }
+
+    pub fn env(mut self, key: &str, value: impl AsRef<std::ffi::OsStr>) -> Self {
+        self.command.env(key, value);
+        self
+    }
+
+    pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.stdin = bytes.into();
+        self
+    }
+
+    /// Puts a file into the folder that the command runs in.
+    pub fn file(self, name: &str, bytes: impl AsRef<[u8]>) -> Self {
+        let path = self.dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+        self
+    }
+
+    /// Puts a script on PATH in front of everything else (a stand-in nvidia-smi, say).
+    #[cfg(unix)]
+    pub fn on_path(mut self, name: &str, script: &str) -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        let bin = self.dir.path().join(".bin");
+        std::fs::create_dir_all(&bin).unwrap();
+        let path = bin.join(name);
+        std::fs::write(&path, script).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let rest = std::env::var("PATH").unwrap_or_default();
+        self.command.env("PATH", format!("{}:{rest}", bin.display()));
+        self
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Starts the command and hands over the child, for tests that signal it.
+    pub fn spawn(mut self) -> (std::process::Child, tempfile::TempDir) {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (self.command.spawn().unwrap(), self.dir)
+    }
+
+    pub fn run(mut self) -> Run {
+        use std::io::Write as _;
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let bytes = std::mem::take(&mut self.stdin);
+        let writer = std::thread::spawn(move || {
+            // A command that does not read its input closes the pipe early.
+            let _ = pipe.write_all(&bytes);
+        });
+        let out = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        Run {
+            status: out.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&out.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&out.stderr).into_owned(),
+            dir: self.dir,
+        }
+    }
+}
+
+impl Run {
+    /// The document on standard output.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("{e}\nstdout: {}\nstderr: {}", self.stdout, self.stderr))
+    }
+
+    /// The code of the rendered error, if any.
+    pub fn code(&self) -> Option<&str> {
+        let rest = self.stderr.split("ERROR [").nth(1)?;
+        rest.split(']').next()
+    }
+
+    #[track_caller]
+    pub fn expect_status(self, status: i32) -> Self {
+        assert_eq!(self.status, status, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub fn expect_error(self, code: &str) -> Self {
+        assert_eq!((self.status, self.code()), (2, Some(code)), "stderr: {}", self.stderr);
+        assert!(self.stdout.is_empty(), "an error prints no document: {}", self.stdout);
+        self
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
