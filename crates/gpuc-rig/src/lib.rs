@@ -1,1 +1,3 @@
 //! Where gpu-container touches the machine; it decides nothing.
+
+pub mod nvidia;

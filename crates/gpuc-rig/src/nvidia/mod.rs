@@ -1,0 +1,10 @@
+//! What the driver says about its GPUs: NVML first, nvidia-smi where NVML cannot be loaded.
+//!
+//! A reading that is missing keeps the reason why; none is ever replaced by 0 or a guess.
+
+mod nvml;
+mod probe;
+mod rows;
+mod smi;
+
+pub use probe::{Identity, Live, Probe, ProbeError, Reading};

@@ -1,0 +1,284 @@
+//! Rows of `nvidia-smi --query-gpu=… --format=csv,noheader,nounits`, as text in and readings out.
+//!
+//! Rows are read strictly: what is no finite number is missing, and says so.
+
+use super::probe::{Identity, Live, Reading};
+
+/// The columns asked for in a live query; [`live`] reads them in this order.
+pub(super) const LIVE: &str =
+    "power.draw,power.limit,temperature.gpu,memory.used,memory.total,utilization.gpu";
+/// The columns asked for once; [`identities`] reads them in this order.
+pub(super) const IDENTITY: &str = "name,driver_version,memory.total,memory.free,compute_cap,\
+                                   pcie.link.gen.max,pcie.link.width.max";
+
+/// Columns that a row must have to be about a GPU at all. Older builds lack the ones behind.
+const IDENTITY_LEAST: usize = 5;
+const IDENTITY_ALL: usize = 7;
+const LIVE_ALL: usize = 6;
+
+fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
+    text.lines()
+        .filter(|l| !l.trim().is_empty())
+        .map(|l| l.split(',').map(str::trim).collect())
+}
+
+fn text(cell: Option<&&str>) -> Reading<String> {
+    match cell.copied() {
+        None => Err("nvidia-smi did not print this column".into()),
+        Some("") => Err("nvidia-smi left it empty".into()),
+        Some(gap) if is_gap(gap) => Err(format!("nvidia-smi says {gap}")),
+        Some(cell) => Ok(cell.into()),
+    }
+}
+
+/// The driver's words for a value it does not have: `[N/A]`, `[Not Supported]`, `N/A`,
+/// `[Unknown Error]`, `[GPU is lost]`, …
+fn is_gap(cell: &str) -> bool {
+    cell.starts_with('[') || matches!(cell, "N/A" | "Not Supported" | "Unknown Error" | "ERR!")
+}
+
+fn number(cell: Option<&&str>) -> Reading<f64> {
+    let cell = text(cell)?;
+    match cell.parse::<f64>() {
+        Ok(x) if x.is_finite() => Ok(x),
+        _ => Err(format!("nvidia-smi printed {cell:?}, which is no number")),
+    }
+}
+
+fn count(cell: Option<&&str>) -> Reading<u64> {
+    let cell = text(cell)?;
+    cell.parse()
+        .map_err(|_| format!("nvidia-smi printed {cell:?}, which is no whole number"))
+}
+
+/// One reading a GPU for each row of a live query, or why there is none.
+pub(super) fn live(output: &str) -> Result<Vec<Live>, String> {
+    let mut short = None;
+    let mut gpus = Vec::new();
+    for row in lines(output) {
+        if row.len() < LIVE_ALL {
+            short = Some(row.len());
+            continue;
+        }
+        gpus.push(Live {
+            power_w: number(row.first()),
+            power_limit_w: number(row.get(1)),
+            temp_c: number(row.get(2)),
+            vram_used_mib: number(row.get(3)),
+            vram_total_mib: number(row.get(4)),
+            util_pct: number(row.get(5)),
+        });
+    }
+    some(gpus, short, LIVE_ALL)
+}
+
+fn some<T>(gpus: Vec<T>, short: Option<usize>, wanted: usize) -> Result<Vec<T>, String> {
+    match short {
+        _ if !gpus.is_empty() => Ok(gpus),
+        Some(n) => Err(format!(
+            "it printed {n} columns where {wanted} were asked for"
+        )),
+        None => Err("it listed no GPU".into()),
+    }
+}
+
+/// One identity a GPU for each row, or why there is none.
+pub(super) fn identities(output: &str) -> Result<Vec<Identity>, String> {
+    let mut short = None;
+    let mut gpus = Vec::new();
+    for row in lines(output) {
+        if row.len() < IDENTITY_LEAST {
+            short = Some(row.len());
+            continue;
+        }
+        let (name, rest) = row.split_at_checked(name_cells(&row)).unwrap_or_default();
+        let name = name.join(", ");
+        gpus.push(Identity {
+            name: text(Some(&name.as_str())),
+            driver_version: text(rest.first()),
+            vram_total_mib: number(rest.get(1)),
+            vram_free_mib: number(rest.get(2)),
+            compute_capability: text(rest.get(3)),
+            pcie_gen: count(rest.get(4)),
+            pcie_width: count(rest.get(5)),
+            vram_reserved_mib: Err("nvidia-smi was not asked for it".into()),
+            cuda_version: Err("nvidia-smi has no such column".into()),
+            source: super::smi::TOOL,
+        });
+    }
+    some(gpus, short, IDENTITY_ALL)
+}
+
+/// How many cells the card's name takes: a comma in it makes more cells than columns. The other
+/// columns are then counted from the right, unless that makes nonsense of them, as it does where
+/// a newer build prints columns of its own behind ours.
+fn name_cells(row: &[&str]) -> usize {
+    let most = row.len().saturating_sub(IDENTITY_ALL - 1).max(1);
+    (1..=most)
+        .rev()
+        .find(|&cells| row.get(cells..).is_some_and(plausible))
+        .unwrap_or(most)
+}
+
+fn plausible(rest: &[&str]) -> bool {
+    let fits = |at: usize, ok: fn(&str) -> bool| {
+        rest.get(at)
+            .is_none_or(|cell| cell.is_empty() || is_gap(cell) || ok(cell))
+    };
+    let whole = |cell: &str| cell.parse::<u64>().is_ok();
+    fits(0, |c| c.starts_with(|c: char| c.is_ascii_digit()))
+        && fits(1, |c| c.parse::<f64>().is_ok())
+        && fits(2, |c| c.parse::<f64>().is_ok())
+        && fits(3, |c| c.contains('.'))
+        && fits(4, whole)
+        && fits(5, whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn live_rows_are_read_in_order() {
+        let gpus = live("120.50, 450.00, 55, 8000, 24564, 33\r\n\n10,400,88,99,100,0\n").unwrap();
+        assert_eq!(gpus.len(), 2);
+        assert_eq!(gpus[0].power_w, Ok(120.5));
+        assert_eq!(gpus[0].vram_used_mib, Ok(8000.0));
+        assert_eq!(gpus[1].temp_c, Ok(88.0));
+        assert_eq!(gpus[1].util_pct, Ok(0.0));
+    }
+
+    #[test]
+    fn what_is_no_number_is_missing_with_its_reason() {
+        // (cell, what the reason quotes)
+        let cells = [
+            ("[N/A]", "[N/A]"),
+            ("N/A", "N/A"),
+            ("[Not Supported]", "[Not Supported]"),
+            ("[Unknown Error]", "[Unknown Error]"),
+            ("[GPU requires reset]", "[GPU requires reset]"),
+            ("ERR!", "ERR!"),
+            ("", "empty"),
+            ("nan", "\"nan\""),
+            ("inf", "\"inf\""),
+            ("-inf", "\"-inf\""),
+            ("1_20", "\"1_20\""),
+            ("120 W", "\"120 W\""),
+            ("１２０", "no number"),
+        ];
+        for (cell, quoted) in cells {
+            let gpus = live(&format!("{cell}, 450, 55, 8000, 24564, 33\n")).unwrap();
+            let why = gpus[0].power_w.clone().unwrap_err();
+            assert!(why.contains(quoted), "{cell:?}: {why}");
+            assert_eq!(gpus[0].power_limit_w, Ok(450.0), "{cell:?}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_rows_says_why() {
+        assert_eq!(live(" \n").unwrap_err(), "it listed no GPU");
+        assert!(
+            live("Failed to initialize NVML: Unknown Error\n")
+                .unwrap_err()
+                .contains("1 columns")
+        );
+        assert!(
+            identities("Card, 555.1, 8192\n")
+                .unwrap_err()
+                .contains("3 columns")
+        );
+    }
+
+    #[test]
+    fn identity_rows() {
+        // (row, name, driver, total, capability, lanes)
+        let plain = "NVIDIA GeForce RTX 4070, 571.2, 12282, 11020, 8.9, 4, 16";
+        let cases = [
+            (
+                plain,
+                Ok("NVIDIA GeForce RTX 4070"),
+                "571.2",
+                Ok(12282.0),
+                Some("8.9"),
+                Some(16),
+            ),
+            (
+                "Card, 571.2, 12282, 11020, 8.9",
+                Ok("Card"),
+                "571.2",
+                Ok(12282.0),
+                Some("8.9"),
+                None,
+            ),
+            (
+                "Card, 571.2, 1, 1, 8.9, 4, 16, 0, x",
+                Ok("Card"),
+                "571.2",
+                Ok(1.0),
+                Some("8.9"),
+                Some(16),
+            ),
+            (
+                "Ca, rd, 571.2, 12282, 1, 8.9, 4, 16",
+                Ok("Ca, rd"),
+                "571.2",
+                Ok(12282.0),
+                Some("8.9"),
+                Some(16),
+            ),
+            (
+                "A, 2, B, 571.2, [N/A], [N/A], 12.1, [N/A], 1",
+                Ok("A, 2, B"),
+                "571.2",
+                Err("[N/A]"),
+                Some("12.1"),
+                Some(1),
+            ),
+            (
+                "[N/A], 571.2, 8, 8, [Not Supported], 4, 16",
+                Err("[N/A]"),
+                "571.2",
+                Ok(8.0),
+                None,
+                Some(16),
+            ),
+            (
+                ", 571.2, -1, 8, 8.6, 4, 16",
+                Err("empty"),
+                "571.2",
+                Ok(-1.0),
+                Some("8.6"),
+                Some(16),
+            ),
+        ];
+        for (row, name, driver, total, capability, lanes) in cases {
+            let gpu = identities(row).unwrap().remove(0);
+            match name {
+                Ok(name) => assert_eq!(gpu.name.as_deref(), Ok(name), "{row}"),
+                Err(why) => assert!(gpu.name.unwrap_err().contains(why), "{row}"),
+            }
+            assert_eq!(gpu.driver_version.as_deref(), Ok(driver), "{row}");
+            match total {
+                Ok(total) => assert_eq!(gpu.vram_total_mib, Ok(total), "{row}"),
+                Err(why) => assert!(gpu.vram_total_mib.unwrap_err().contains(why), "{row}"),
+            }
+            assert_eq!(gpu.compute_capability.as_deref().ok(), capability, "{row}");
+            assert_eq!(gpu.pcie_width.ok(), lanes, "{row}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_finite_numbers_or_reasons(output in any::<String>(), cells in "[-0-9., /NA\\[\\]nainf\n]*") {
+            for output in [&output, &cells] {
+                for gpu in live(output).unwrap_or_default() {
+                    for x in [gpu.power_w, gpu.vram_total_mib, gpu.temp_c].into_iter().flatten() {
+                        prop_assert!(x.is_finite());
+                    }
+                }
+                let _ = identities(output);
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! nvidia-smi, for machines where NVML cannot be loaded.
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::probe::{Identity, Live, ProbeError};
+use super::rows;
+
+pub(super) const TOOL: &str = "nvidia-smi";
+
+/// More than the rows of a thousand GPUs; what a broken tool prints beyond is not kept.
+const MOST_OUTPUT: u64 = 1 << 20;
+
+/// The program, found on PATH.
+#[derive(Debug)]
+pub(super) struct Smi {
+    program: PathBuf,
+    deadline: Duration,
+}
+
+impl Smi {
+    pub(super) fn find(deadline: Duration) -> Option<Self> {
+        let name = if cfg!(windows) {
+            "nvidia-smi.exe"
+        } else {
+            "nvidia-smi"
+        };
+        let path = std::env::var_os("PATH")?;
+        // A relative entry would run whatever lies in the folder one happens to stand in.
+        std::env::split_paths(&path)
+            .filter(|folder| folder.is_absolute())
+            .map(|folder| folder.join(name))
+            .find(|program| program.is_file())
+            .map(|program| Self { program, deadline })
+    }
+
+    pub(super) fn live(&self) -> Result<Vec<Live>, ProbeError> {
+        rows::live(&self.query(rows::LIVE)?).map_err(failed)
+    }
+
+    pub(super) fn identities(&self) -> Result<Vec<Identity>, ProbeError> {
+        rows::identities(&self.query(rows::IDENTITY)?).map_err(failed)
+    }
+
+    fn query(&self, columns: &str) -> Result<String, ProbeError> {
+        let ends = Instant::now() + self.deadline;
+        let hung = ProbeError::Hung {
+            tool: TOOL,
+            after: self.deadline,
+        };
+        let mut command = Command::new(&self.program);
+        command
+            .arg(format!("--query-gpu={columns}"))
+            .arg("--format=csv,noheader,nounits")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        // A group of its own, so that all that a wrapper script starts can be stopped with it.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
+        let Some(stdout) = child.stdout.take() else {
+            return Err(failed("it has no output".into()));
+        };
+        let Some(output) = read_until(stdout, ends) else {
+            stop(child);
+            return Err(hung);
+        };
+        let Some(ok) = ended(&mut child, ends) else {
+            stop(child);
+            return Err(hung);
+        };
+        ok.map_err(|status| {
+            let said = output
+                .lines()
+                .map(str::trim)
+                .find(|l| !l.is_empty())
+                .unwrap_or("");
+            failed(
+                format!("{status}: {said}")
+                    .trim_end_matches([':', ' '])
+                    .into(),
+            )
+        })?;
+        Ok(output)
+    }
+}
+
+fn failed(why: String) -> ProbeError {
+    ProbeError::Failed { tool: TOOL, why }
+}
+
+/// All that the program prints, or nothing when it is still at it when time is up.
+fn read_until(stdout: ChildStdout, ends: Instant) -> Option<String> {
+    let (done, read) = mpsc::channel();
+    let reader = thread::Builder::new()
+        .name("nvidia-smi".into())
+        .spawn(move || {
+            let mut bytes = Vec::new();
+            // A read that fails leaves what came before it, which the rows then tell.
+            let _ = stdout.take(MOST_OUTPUT).read_to_end(&mut bytes);
+            let _ = done.send(bytes);
+        });
+    reader.ok()?;
+    let bytes = read
+        .recv_timeout(ends.saturating_duration_since(Instant::now()))
+        .ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether the program ended well; nothing when it has not ended in time.
+fn ended(child: &mut Child, ends: Instant) -> Option<Result<(), String>> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) if status.success() => return Some(Ok(())),
+            Ok(Some(status)) => return Some(Err(status.to_string())),
+            // Somebody else has reaped it: what it printed must speak for itself.
+            Err(_) => return Some(Ok(())),
+            Ok(None) if Instant::now() >= ends => return None,
+            // The output is closed, so its end is a matter of microseconds.
+            Ok(None) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Kills the program's group and reaps it, without waiting for one that cannot be killed.
+fn stop(mut child: Child) {
+    #[cfg(unix)]
+    if let Ok(group) = i32::try_from(child.id()) {
+        use nix::sys::signal::{Signal, killpg};
+        let _ = killpg(nix::unistd::Pid::from_raw(group), Signal::SIGKILL);
+    }
+    let _ = child.kill();
+    let _ = thread::Builder::new()
+        .name("reaper".into())
+        .spawn(move || child.wait());
+}
