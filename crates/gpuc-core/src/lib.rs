@@ -3,6 +3,7 @@
 //! Nothing here opens a file, reads a clock or an environment variable, starts a thread or prints.
 //! What touches the machine is `gpuc-rig`; the five binaries join the two.
 
+pub mod calibration;
 pub mod document;
 pub mod error;
 pub mod exit;

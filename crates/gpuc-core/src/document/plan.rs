@@ -30,6 +30,13 @@ pub struct Plan {
     /// Layers of the model that carry routed experts.
     #[serde(default, deserialize_with = "count")]
     pub n_moe_layers: Option<u64>,
+    /// Layers whose experts stay in RAM: `n_cpu_moe` without the dense blocks that it counts.
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub moe_layers_on_host: Option<u64>,
     /// The flags to launch with.
     #[serde(default)]
     pub llama_flags: Option<String>,

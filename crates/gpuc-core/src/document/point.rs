@@ -21,6 +21,9 @@ pub struct Point {
     /// What was measured, tokens a second.
     #[serde(deserialize_with = "non_negative")]
     pub measured_tok_s: Option<f64>,
+    /// Layers whose experts were in RAM, where that is not `n_cpu_moe` (dense leading blocks).
+    #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
+    pub moe_layers_on_host: Option<u64>,
     /// Quantisation tag.
     #[serde(default)]
     pub quant: Option<String>,
