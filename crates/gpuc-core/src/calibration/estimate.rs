@@ -28,7 +28,11 @@ impl Regime {
         if on_host == 0 {
             return Self::InVram;
         }
-        let fraction = if layers == 0 { 0.0 } else { on_host as f64 / layers as f64 };
+        let fraction = if layers == 0 {
+            0.0
+        } else {
+            on_host as f64 / layers as f64
+        };
         Self::Offload { fraction }
     }
 
@@ -63,7 +67,9 @@ pub fn estimate(points: &[Point], regime: Regime) -> Option<Estimate> {
     // Keyed by the fraction in units of 1e-4: fractions that differ by less are repeats.
     let mut curve: BTreeMap<u64, (f64, Vec<f64>)> = BTreeMap::new();
     for p in points {
-        let (Some(measured), Some(ceiling)) = (p.measured_tok_s, p.ceiling_tok_s) else { continue };
+        let (Some(measured), Some(ceiling)) = (p.measured_tok_s, p.ceiling_tok_s) else {
+            continue;
+        };
         let efficiency = measured / ceiling;
         if !efficiency.is_finite() {
             continue;
@@ -74,7 +80,11 @@ pub fn estimate(points: &[Point], regime: Regime) -> Option<Estimate> {
                 efficiencies.push(efficiency);
                 let at = round_to(fraction, 4);
                 let key = crate::units::floor_bytes((at * 1e4).round());
-                curve.entry(key).or_insert((at, Vec::new())).1.push(efficiency);
+                curve
+                    .entry(key)
+                    .or_insert((at, Vec::new()))
+                    .1
+                    .push(efficiency);
             }
             _ => {}
         }
@@ -94,7 +104,10 @@ pub fn estimate(points: &[Point], regime: Regime) -> Option<Estimate> {
             );
             (interpolate(&knots, fraction).unwrap_or(middle), basis)
         }
-        Regime::Offload { .. } => (middle, format!("median of {samples} receipt(s) with offload")),
+        Regime::Offload { .. } => (
+            middle,
+            format!("median of {samples} receipt(s) with offload"),
+        ),
     };
     // A forecast lies at or below its ceiling, whatever the points say.
     let capped = centre.min(1.0);
@@ -134,9 +147,7 @@ fn interpolate(knots: &[(f64, f64)], x: f64) -> Option<f64> {
         return Some(last.1);
     }
     knots.windows(2).find_map(|pair| match pair {
-        [(x0, y0), (x1, y1)] if *x0 <= x && x <= *x1 => {
-            Some(y0 + (y1 - y0) * (x - x0) / (x1 - x0))
-        }
+        [(x0, y0), (x1, y1)] if *x0 <= x && x <= *x1 => Some(y0 + (y1 - y0) * (x - x0) / (x1 - x0)),
         _ => None,
     })
 }
@@ -176,8 +187,10 @@ mod tests {
 
     #[test]
     fn fractions_nearer_than_a_ten_thousandth_are_repeats() {
-        let points =
-            [point(333_333, 1_000_000, 100.0, 50.0), point(333_334, 1_000_000, 100.0, 60.0)];
+        let points = [
+            point(333_333, 1_000_000, 100.0, 50.0),
+            point(333_334, 1_000_000, 100.0, 60.0),
+        ];
         let e = estimate(&points, Regime::of(1, 3)).unwrap();
         assert!((e.centre - 0.55).abs() < 1e-12);
         assert_eq!(e.samples, 2);
@@ -188,7 +201,10 @@ mod tests {
         for measured in [260.0, 400.0] {
             for n in [0, 24] {
                 let e = estimate(&[point(n, 48, 100.0, measured)], Regime::of(n, 48)).unwrap();
-                assert!(e.low <= e.centre && e.centre <= e.high && e.high <= 1.0, "{e:?}");
+                assert!(
+                    e.low <= e.centre && e.centre <= e.high && e.high <= 1.0,
+                    "{e:?}"
+                );
             }
         }
     }

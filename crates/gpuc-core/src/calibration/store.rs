@@ -43,7 +43,10 @@ pub struct StoreFile {
 /// `gpu-container-receipt`, which writes none.
 pub fn points_in(bytes: &[u8]) -> StoreFile {
     let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
-        return StoreFile { points: Vec::new(), skipped: 1 };
+        return StoreFile {
+            points: Vec::new(),
+            skipped: 1,
+        };
     };
     let entries = match value {
         Value::Array(list) => list,
@@ -61,9 +64,7 @@ pub fn points_in(bytes: &[u8]) -> StoreFile {
 
 /// A point says something when its block count is known and its ceiling is no zero.
 fn usable(p: &Point) -> bool {
-    p.n_cpu_moe.is_some()
-        && p.ceiling_tok_s.is_some_and(|c| c > 0.0)
-        && p.measured_tok_s.is_some()
+    p.n_cpu_moe.is_some() && p.ceiling_tok_s.is_some_and(|c| c > 0.0) && p.measured_tok_s.is_some()
 }
 
 #[cfg(test)]
@@ -79,8 +80,15 @@ mod tests {
 
     #[test]
     fn a_file_is_a_point_or_a_list() {
-        assert_eq!(points_in(point("6", "100", "80").as_bytes()).points.len(), 1);
-        let list = format!("[{}, 1, null, [], {{}}, {}]", point("6", "9", "8"), point("0", "9", "8"));
+        assert_eq!(
+            points_in(point("6", "100", "80").as_bytes()).points.len(),
+            1
+        );
+        let list = format!(
+            "[{}, 1, null, [], {{}}, {}]",
+            point("6", "9", "8"),
+            point("0", "9", "8")
+        );
         let file = points_in(list.as_bytes());
         assert_eq!((file.points.len(), file.skipped), (2, 4));
         assert_eq!(points_in(b"").skipped, 1);
@@ -104,7 +112,14 @@ mod tests {
             point("24", "100", "[]"),
         ];
         for text in bad {
-            assert_eq!(points_in(text.as_bytes()), StoreFile { points: vec![], skipped: 1 }, "{text}");
+            assert_eq!(
+                points_in(text.as_bytes()),
+                StoreFile {
+                    points: vec![],
+                    skipped: 1
+                },
+                "{text}"
+            );
         }
     }
 

@@ -22,7 +22,11 @@ pub struct Point {
     #[serde(deserialize_with = "non_negative")]
     pub measured_tok_s: Option<f64>,
     /// Layers whose experts were in RAM, where that is not `n_cpu_moe` (dense leading blocks).
-    #[serde(default, deserialize_with = "count", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub moe_layers_on_host: Option<u64>,
     /// Quantisation tag.
     #[serde(default)]

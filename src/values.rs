@@ -1,0 +1,68 @@
+//! Parsers for flag values: finite, in range, and nothing that only looks like a number.
+
+/// A finite number above 0.
+pub fn positive(text: &str) -> Result<f64, String> {
+    match finite(text)? {
+        x if x > 0.0 => Ok(x),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
+/// A finite number, 0 or more.
+pub fn non_negative(text: &str) -> Result<f64, String> {
+    match finite(text)? {
+        x if x >= 0.0 => Ok(x),
+        _ => Err("expected a number, 0 or more".into()),
+    }
+}
+
+/// A share from 0 to 1.
+pub fn share(text: &str) -> Result<f64, String> {
+    match finite(text)? {
+        x if (0.0..=1.0).contains(&x) => Ok(x),
+        _ => Err("expected a share from 0 to 1".into()),
+    }
+}
+
+/// A whole number, 0 or more.
+pub fn count(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "expected a whole number, 0 or more".into())
+}
+
+/// A whole number, 1 or more.
+pub fn at_least_one(text: &str) -> Result<u64, String> {
+    match count(text) {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("expected a whole number, 1 or more".into()),
+    }
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() => Ok(x),
+        Ok(_) => Err("expected a finite number".into()),
+        Err(_) => Err("expected a number such as 40.7".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_looks_like_a_number_is_refused() {
+        for text in [
+            "nan", "inf", "-inf", "1e999", "1_000", " 4 ", "٤", "0x10", "", "4k",
+        ] {
+            assert!(non_negative(text).is_err(), "{text:?}");
+            assert!(count(text).is_err(), "{text:?}");
+        }
+        assert!(positive("0").is_err() && positive("-1").is_err());
+        assert!(share("1.01").is_err());
+        assert_eq!(positive("40.7"), Ok(40.7));
+        assert_eq!(share("0.9"), Ok(0.9));
+        assert_eq!(at_least_one("1"), Ok(1));
+        assert!(at_least_one("0").is_err() && count("-1").is_err() && count("4096.0").is_err());
+    }
+}
