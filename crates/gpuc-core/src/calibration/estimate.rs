@@ -134,7 +134,7 @@ fn median(values: &mut [f64]) -> Option<f64> {
         return Some(upper);
     }
     let lower = *values.get((values.len() / 2).checked_sub(1)?)?;
-    Some((lower + upper) / 2.0)
+    Some(f64::midpoint(lower, upper))
 }
 
 /// The value at `x` of the line through `knots` (ascending), clamped at both ends.
