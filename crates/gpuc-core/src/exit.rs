@@ -19,6 +19,8 @@ pub enum Exit {
     Interrupted,
     /// The supervised job's own status (128 + n when signal n ended it).
     Job(u8),
+    /// Signal n, other than an interrupt, ended the command itself.
+    Signalled(u8),
 }
 
 impl Exit {
@@ -33,6 +35,7 @@ impl Exit {
             Self::Abort => 7,
             Self::Interrupted => 130,
             Self::Job(n) => n,
+            Self::Signalled(n) => 128_u8.saturating_add(n),
         }
     }
 }
@@ -52,6 +55,7 @@ mod tests {
             (Exit::Abort, 7),
             (Exit::Interrupted, 130),
             (Exit::Job(137), 137),
+            (Exit::Signalled(15), 143),
         ];
         for (exit, status) in all {
             assert_eq!(exit.status(), status, "{exit:?}");

@@ -4,11 +4,13 @@
 //! optional ones take their defaults, so that older and newer files load. A value that was not
 //! measured is `null`.
 
+mod peaks;
 mod plan;
 mod point;
 mod profile;
 mod receipt;
 
+pub use peaks::{Breach, Level, LogLine, MemSource, Peaks, Report, Safety, Sample, Thresholds};
 pub use plan::{Assumptions, Plan, Verdict};
 pub use point::Point;
 pub use profile::{
