@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gpuc_core::error::{Code, Fault};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// The bytes of an input file, `-` being standard input.
 ///
@@ -112,4 +113,17 @@ pub fn deliver_json<T: Serialize>(document: &T, out: Option<&Path>) -> Result<()
         }
         _ => Ok(()),
     }
+}
+
+/// The document in an input file, `-` being standard input.
+pub fn read_document<T: DeserializeOwned>(path: &Path, what: &str, code: Code) -> Result<T, Fault> {
+    let bytes = read_input(path, what, code)?;
+    gpuc_core::json::read(&bytes).map_err(|e| {
+        Fault::new(
+            code,
+            format!("{what} {} is not the JSON expected", path.display()),
+        )
+        .with_hint("check the line and column below, or write the file anew")
+        .with_cause(e)
+    })
 }

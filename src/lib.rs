@@ -4,5 +4,5 @@ mod deliver;
 mod shell;
 pub mod values;
 
-pub use deliver::{deliver_json, read_input, write_atomically};
+pub use deliver::{deliver_json, read_document, read_input, write_atomically};
 pub use shell::{CommonArgs, main_with};
