@@ -8,5 +8,6 @@ pub mod document;
 pub mod error;
 pub mod exit;
 pub mod json;
+pub mod safety;
 pub mod text;
 pub mod units;
