@@ -1,3 +1,4 @@
 //! Where gpu-container touches the machine; it decides nothing.
 
+pub mod host;
 pub mod nvidia;
