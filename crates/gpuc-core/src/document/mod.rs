@@ -4,12 +4,15 @@
 //! optional ones take their defaults, so that older and newer files load. A value that was not
 //! measured is `null`.
 
+mod concentration;
 mod peaks;
 mod plan;
 mod point;
 mod profile;
 mod receipt;
+mod trace;
 
+pub use concentration::{Concentration, LayerConcentration};
 pub use peaks::{Breach, Level, LogLine, MemSource, Peaks, Report, Safety, Sample, Thresholds};
 pub use plan::{Assumptions, Plan, Verdict};
 pub use point::Point;
@@ -17,3 +20,4 @@ pub use profile::{
     Bandwidth, Expert, Gpu, Hardware, Memory, Model, Platform, Profile, SCHEMA_VERSION,
 };
 pub use receipt::Receipt;
+pub use trace::{LayerCounts, Trace};

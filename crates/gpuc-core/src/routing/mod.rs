@@ -1,0 +1,10 @@
+//! Is a model's routing skewed enough for a per-expert cache?
+//!
+//! Counts of visits per layer and expert come in, from a trace or from an importance matrix; a
+//! report with a verdict goes out. It says nothing about speed: that is the planner's part.
+
+mod report;
+mod trace;
+
+pub use report::{report, summary};
+pub use trace::{TraceError, read_trace};
