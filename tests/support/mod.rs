@@ -1,5 +1,5 @@
 //! A small builder for running the real binaries: arguments and files in, a [`Run`] out.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -45,7 +45,11 @@ impl Tool {
         }
         // No library of the machine's own answers in a test that did not ask for it.
         command.env("GPUC_NVML_LIB", "/nonexistent/libnvidia-ml.so.1");
-        Self { command, dir, stdin: Vec::new() }
+        Self {
+            command,
+            dir,
+            stdin: Vec::new(),
+        }
     }
 
     pub fn arg(mut self, arg: impl AsRef<std::ffi::OsStr>) -> Self {
@@ -86,7 +90,8 @@ impl Tool {
         std::fs::write(&path, script).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let rest = std::env::var("PATH").unwrap_or_default();
-        self.command.env("PATH", format!("{}:{rest}", bin.display()));
+        self.command
+            .env("PATH", format!("{}:{rest}", bin.display()));
         self
     }
 
@@ -96,13 +101,19 @@ impl Tool {
 
     /// Starts the command and hands over the child, for tests that signal it.
     pub fn spawn(mut self) -> (std::process::Child, tempfile::TempDir) {
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         (self.command.spawn().unwrap(), self.dir)
     }
 
     pub fn run(mut self) -> Run {
         use std::io::Write as _;
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let bytes = std::mem::take(&mut self.stdin);
@@ -136,14 +147,27 @@ impl Run {
 
     #[track_caller]
     pub fn expect_status(self, status: i32) -> Self {
-        assert_eq!(self.status, status, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status, status,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self
     }
 
     #[track_caller]
     pub fn expect_error(self, code: &str) -> Self {
-        assert_eq!((self.status, self.code()), (2, Some(code)), "stderr: {}", self.stderr);
-        assert!(self.stdout.is_empty(), "an error prints no document: {}", self.stdout);
+        assert_eq!(
+            (self.status, self.code()),
+            (2, Some(code)),
+            "stderr: {}",
+            self.stderr
+        );
+        assert!(
+            self.stdout.is_empty(),
+            "an error prints no document: {}",
+            self.stdout
+        );
         self
     }
 
