@@ -1,4 +1,5 @@
 //! Where gpu-container touches the machine; it decides nothing.
 
+pub mod baseline;
 pub mod host;
 pub mod nvidia;
