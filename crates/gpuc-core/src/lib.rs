@@ -8,6 +8,7 @@ pub mod document;
 pub mod error;
 pub mod exit;
 pub mod json;
+pub mod model;
 pub mod routing;
 pub mod safety;
 pub mod text;

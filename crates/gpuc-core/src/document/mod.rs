@@ -17,7 +17,8 @@ pub use peaks::{Breach, Level, LogLine, MemSource, Peaks, Report, Safety, Sample
 pub use plan::{Assumptions, Plan, Verdict};
 pub use point::Point;
 pub use profile::{
-    Bandwidth, Expert, Gpu, Hardware, Memory, Model, Platform, Profile, SCHEMA_VERSION,
+    Bandwidth, BlockRun, Expert, Gpu, Hardware, KvGroup, Memory, Model, Platform, Profile,
+    Quantization, SCHEMA_VERSION,
 };
 pub use receipt::Receipt;
 pub use trace::{LayerCounts, Trace};

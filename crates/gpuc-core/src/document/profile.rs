@@ -200,6 +200,96 @@ pub struct Model {
     /// Layers that carry routed experts.
     #[serde(default, deserialize_with = "count")]
     pub n_moe_layers: Option<u64>,
+    /// The configuration's `model_type`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+    /// The longest context it was made for, tokens: what `--ctx 0` means.
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub max_context: Option<u64>,
+    /// Width of the residual stream.
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub hidden_size: Option<u64>,
+    /// Tokens in the vocabulary.
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub vocab_size: Option<u64>,
+    /// Query heads of a layer.
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub n_heads: Option<u64>,
+    /// Whether the output layer is the input embedding once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tied_embeddings: Option<bool>,
+    /// Blocks for predicting further tokens, which llama.cpp counts but does not load.
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub n_nextn_layers: Option<u64>,
+    /// Which blocks carry routed experts, where that is not simply all of the first ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moe_blocks: Option<Vec<BlockRun>>,
+    /// How the cache grows, where it is not `kv_bytes_per_token` for each token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_groups: Option<Vec<KvGroup>>,
+    /// How the published weights are quantised, as the configuration says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantization: Option<Quantization>,
+}
+
+/// Blocks at equal distances: `first`, `first + every`, ... , `count` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockRun {
+    /// Index of the first block.
+    pub first: u64,
+    /// Distance between two blocks, at least 1.
+    pub every: u64,
+    /// How many blocks.
+    pub count: u64,
+}
+
+/// Layers whose cache follows one rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KvGroup {
+    /// How many layers.
+    pub layers: u64,
+    /// Cache of one token over these layers, bytes, at 16 bits an element.
+    pub bytes_per_token: u64,
+    /// Tokens that a layer keeps, where it does not keep all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
+    /// Recurrent state of one sequence over these layers, bytes.
+    #[serde(default)]
+    pub state_bytes: u64,
+}
+
+/// What a configuration says about quantised weights.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Quantization {
+    /// Its method, such as "gptq", "awq" or "fp8".
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Bits of a weight.
+    #[serde(default, deserialize_with = "non_negative", serialize_with = "plain")]
+    pub bits: Option<f64>,
+    /// Weights that share a scale.
+    #[serde(default, deserialize_with = "count")]
+    pub group_size: Option<u64>,
 }
 
 #[allow(clippy::unnecessary_wraps)]

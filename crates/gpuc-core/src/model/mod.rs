@@ -1,0 +1,16 @@
+//! Which facts a plan needs about a model, from its `config.json`: parameters by role, the layers
+//! with routed experts, KV cache and recurrent state, bytes of a quantised weight.
+//!
+//! A configuration reduced to its dimensions gets the plain closed form of a gated transformer.
+//! Where it says more, or its family is known to be built otherwise, the parts are counted as
+//! llama.cpp allocates them. What is not understood is named in a note, never guessed.
+
+mod analysis;
+mod config;
+mod error;
+mod number;
+mod placement;
+pub mod quant;
+
+pub use analysis::{Analysis, analyze};
+pub use error::ModelError;
