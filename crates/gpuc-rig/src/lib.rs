@@ -3,3 +3,5 @@
 pub mod baseline;
 pub mod host;
 pub mod nvidia;
+#[cfg(target_os = "linux")]
+pub mod supervise;

@@ -1,14 +1,32 @@
-//! Today's date.
+//! The date and the time of day.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Today in UTC, as `2026-06-04`.
 pub fn today() -> String {
-    let seconds = SystemTime::now()
+    date(since_epoch().as_secs())
+}
+
+/// The moment in UTC, as `2026-06-04T12:34:56.789Z`.
+pub fn now() -> String {
+    moment(since_epoch())
+}
+
+fn since_epoch() -> Duration {
+    SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |d| d.as_secs());
+        .unwrap_or_default()
+}
+
+fn date(seconds: u64) -> String {
     let (year, month, day) = civil(seconds / 86_400);
     format!("{year:04}-{month:02}-{day:02}")
+}
+
+fn moment(at: Duration) -> String {
+    let (seconds, ms) = (at.as_secs(), at.subsec_millis());
+    let (h, m, s) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{}T{h:02}:{m:02}:{s:02}.{ms:03}Z", date(seconds))
 }
 
 /// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
@@ -32,7 +50,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use super::civil;
+    use super::*;
 
     #[test]
     fn days_become_dates() {
@@ -48,5 +66,12 @@ mod tests {
         ] {
             assert_eq!(civil(days), date, "day {days}");
         }
+    }
+
+    #[test]
+    fn moments_are_dates_with_a_time() {
+        let at = Duration::from_millis(1_780_531_199_007);
+        assert_eq!(moment(at), "2026-06-03T23:59:59.007Z");
+        assert_eq!(date(at.as_secs()), "2026-06-03");
     }
 }

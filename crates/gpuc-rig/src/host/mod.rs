@@ -5,9 +5,11 @@ mod cgroup;
 mod clock;
 mod memory;
 mod platform;
+mod pressure;
 
 pub use bandwidth::{RamBandwidth, ram_bandwidth};
 pub use cgroup::{Allowance, allowance};
-pub use clock::today;
+pub use clock::{now, today};
 pub use memory::{HostMemory, MemoryError};
 pub use platform::platform;
+pub use pressure::HostPressure;

@@ -1,0 +1,17 @@
+//! Running somebody else's process and stopping it for certain, and asking questions that may
+//! never be answered.
+//!
+//! It decides nothing: when to stop, and why, is the caller's business.
+
+mod group;
+mod job;
+mod remedy;
+mod signals;
+mod terminal;
+mod worker;
+
+pub use job::{Ended, Job, SpawnError, Stopped};
+pub use remedy::{Remedy, RemedyError, UnderWay};
+pub(crate) use signals::unblock_in;
+pub use signals::{Signals, Wake};
+pub use worker::Worker;

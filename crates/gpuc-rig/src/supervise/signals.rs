@@ -1,0 +1,145 @@
+//! Signals as events: blocked, and read in one place by `poll`.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// What ended a wait. Any of it may be set, or none when time was up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wake {
+    /// The signal that asks us to end.
+    pub stop: Option<Signal>,
+    /// A child has ended, stopped or gone on.
+    pub child: bool,
+    /// The terminal asks us to pause (Ctrl-Z).
+    pub suspend: bool,
+}
+
+/// The signals of this process, for as long as it runs.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+    original: SigSet,
+}
+
+impl Signals {
+    /// Takes the signals over. Threads started later leave them alone; so call it first.
+    ///
+    /// What our parent made us ignore (`nohup` the hang-up, a script's `&` the interrupt) stays
+    /// ignored: a blocked signal would reach us all the same.
+    pub fn take_over() -> io::Result<Self> {
+        let ignored = ignored();
+        let mut caught = SigSet::empty();
+        for wanted in [
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGQUIT,
+            Signal::SIGTSTP,
+        ] {
+            if ignored & bit(wanted) == 0 {
+                caught.add(wanted);
+            }
+        }
+        caught.add(Signal::SIGTERM);
+        caught.add(Signal::SIGCHLD);
+        if ignored & bit(Signal::SIGCHLD) != 0 {
+            default_child_signal()?;
+        }
+        let mut blocked = caught;
+        // A job in the foreground must not stop us when we take the terminal back.
+        blocked.add(Signal::SIGTTOU);
+        let mut original = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut original))?;
+        for signal in &caught {
+            original.remove(signal);
+        }
+        let fd = SignalFd::with_flags(&caught, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        Ok(Self { fd, original })
+    }
+
+    /// Waits for a signal, for `other` to become readable, or until a moment.
+    pub fn wait(&self, other: Option<BorrowedFd<'_>>, until: Option<Instant>) -> io::Result<Wake> {
+        let mut fds = vec![PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        fds.extend(other.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+        match poll(&mut fds, timeout(until)) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let mut wake = Wake::default();
+        while let Some(info) = self.fd.read_signal()? {
+            let raw = i32::try_from(info.ssi_signo).unwrap_or_default();
+            match Signal::try_from(raw) {
+                Ok(Signal::SIGCHLD) => wake.child = true,
+                Ok(Signal::SIGTSTP) => wake.suspend = true,
+                Ok(stop) => wake.stop = wake.stop.or(Some(stop)),
+                Err(_) => {}
+            }
+        }
+        Ok(wake)
+    }
+
+    /// Gives the command's process the signals that we were started with.
+    ///
+    /// A process inherits what is blocked: without this it would never see SIGTERM.
+    pub fn restore_in(&self, command: &mut Command) {
+        let original = self.original;
+        restore(command, original);
+    }
+}
+
+#[allow(unsafe_code)]
+fn restore(command: &mut Command, mask: SigSet) {
+    let set = move || Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?);
+    // SAFETY: between fork and exec the closure makes one system call on a copy of a plain bit
+    // set; it neither allocates nor locks.
+    unsafe {
+        command.pre_exec(set);
+    }
+}
+
+/// Gives the command's process no blocked signals at all, whatever this thread has blocked.
+pub(crate) fn unblock_in(command: &mut Command) {
+    restore(command, SigSet::empty());
+}
+
+/// A child that ends while this signal is ignored is reaped unseen, and its status is lost.
+#[allow(unsafe_code)]
+fn default_child_signal() -> io::Result<()> {
+    // SAFETY: no handler is installed, only the default is put back.
+    unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
+    Ok(())
+}
+
+/// Never too early: what is left of a millisecond is waited for as well.
+fn timeout(until: Option<Instant>) -> PollTimeout {
+    let Some(until) = until else {
+        return PollTimeout::NONE;
+    };
+    let left = until.saturating_duration_since(Instant::now());
+    let mut ms = left.as_millis();
+    if u128::from(left.subsec_nanos() % 1_000_000) > 0 {
+        ms += 1;
+    }
+    PollTimeout::try_from(ms).unwrap_or(PollTimeout::MAX)
+}
+
+fn bit(signal: Signal) -> u64 {
+    1 << (signal as u32 - 1)
+}
+
+/// The signals that this process ignores, as the kernel lists them.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|l| l.strip_prefix("SigIgn:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or_default()
+}
