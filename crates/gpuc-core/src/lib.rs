@@ -9,6 +9,7 @@ pub mod error;
 pub mod exit;
 pub mod json;
 pub mod model;
+pub mod receipt;
 pub mod routing;
 pub mod safety;
 pub mod text;

@@ -16,6 +16,21 @@ pub struct Receipt {
     pub measured_prefill_tok_s: Option<f64>,
     /// VRAM used, MiB.
     pub measured_vram_used_mib: Option<f64>,
+    /// Standard deviation of decode over its samples, tokens a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_stddev_tok_s: Option<f64>,
+    /// Repetitions behind the decode rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_samples: Option<u64>,
+    /// Context that was already filled when decode was measured, tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured_depth: Option<u64>,
+    /// The build of llama.cpp that was measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bench_build: Option<String>,
+    /// The model that was measured, as the benchmark names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bench_model: Option<String>,
     /// The plan's forecast.
     pub predicted_decode_tok_s: Option<f64>,
     /// The plan's ceiling.

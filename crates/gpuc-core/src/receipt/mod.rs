@@ -1,0 +1,28 @@
+//! The receipt: what a real run measured, held against the plan that it ran.
+//!
+//! Reading a measurement ([`Bench`]), choosing the rows that are the plan's run ([`measure`]), the
+//! receipt itself ([`prove`]), and the calibration point that it leaves behind ([`point`]). Opening
+//! files and writing them is not done here.
+
+mod bench;
+mod choose;
+mod fragments;
+mod measure;
+mod peaks;
+mod prove;
+mod row;
+mod server;
+mod store;
+mod tables;
+mod walk;
+mod wanted;
+
+pub use bench::Bench;
+pub use choose::BenchError;
+pub use measure::{Measured, measure};
+pub use peaks::Envelope;
+pub use prove::{PlanError, checked_plan, fold_peaks, prove, verdict};
+pub use row::{Form, Kind, Row};
+pub use server::Served;
+pub use store::{Identity, NoPoint, file_name, point};
+pub use wanted::Wanted;

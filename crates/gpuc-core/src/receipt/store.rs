@@ -1,0 +1,150 @@
+//! The calibration point that a receipt leaves behind, and the name of its file.
+
+use super::measure::Measured;
+use super::prove::ceiling;
+use crate::document::{Plan, Point};
+
+/// Longest part of a file name that comes from the user, in bytes; names end at 255.
+const LONGEST_PART: usize = 100;
+
+/// Who and what a point is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The model, as its owner calls it.
+    pub model: String,
+    /// Quantisation tag.
+    pub quant: Option<String>,
+    /// ISO date.
+    pub created: String,
+    /// The rig, as its owner calls it.
+    pub rig: Option<String>,
+    /// Where the measurement comes from.
+    pub source: Option<String>,
+}
+
+/// Why a receipt leaves no point behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoPoint {
+    /// The plan has no ceiling, so there is no share of it.
+    #[error("the plan has no ceiling")]
+    NoCeiling,
+    /// A stalled run says nothing about the next one.
+    #[error("the measured rate is 0")]
+    Stalled,
+}
+
+/// The calibration point of `measured` under `plan`.
+pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, NoPoint> {
+    let ceiling = ceiling(plan)
+        .filter(|c| *c > 0.0)
+        .ok_or(NoPoint::NoCeiling)?;
+    let rate = measured
+        .decode
+        .filter(|m| *m > 0.0)
+        .ok_or(NoPoint::Stalled)?;
+    let assumed = plan.assumptions.clone().unwrap_or_default();
+    Ok(Point {
+        model: who.model.clone(),
+        // A plan that moves no experts has none in RAM.
+        n_cpu_moe: Some(plan.n_cpu_moe.unwrap_or(0)),
+        n_moe_layers: Some(plan.n_moe_layers.unwrap_or(0)),
+        ceiling_tok_s: Some(ceiling),
+        measured_tok_s: Some(rate),
+        quant: who.quant.clone(),
+        cpu_bw_gbps: assumed.cpu_mem_bw_gbps,
+        vram_bw_gbps: assumed.vram_bw_gbps,
+        ctx_len: assumed.ctx_len,
+        created: Some(who.created.clone()),
+        rig: who.rig.clone(),
+        source: who
+            .source
+            .clone()
+            .or_else(|| Some("gpu-container-receipt".into())),
+        ..Point::default()
+    })
+}
+
+/// The name of a point's file; `copy` counts from 1, and later copies carry their number.
+///
+/// Nothing in it leads out of the folder, whatever the date and the model are called.
+pub fn file_name(point: &Point, copy: u32) -> String {
+    let created = cleaned(point.created.as_deref().unwrap_or_default(), |c| {
+        !c.is_control() && !matches!(c, '/' | '\\' | ':' | '<' | '>' | '"' | '|' | '?' | '*')
+    });
+    // A leading dot would hide the file, or point upwards.
+    let dots = created.chars().take_while(|c| *c == '.').count();
+    let created = match created.get(dots..) {
+        Some(rest) if !rest.is_empty() => "-".repeat(dots) + rest,
+        _ => "nodate".into(),
+    };
+    let model = cleaned(&point.model, |c| c.is_alphanumeric() || c == '-');
+    let n = point.n_cpu_moe.unwrap_or(0);
+    let suffix = if copy > 1 {
+        format!("_{copy}")
+    } else {
+        String::new()
+    };
+    format!("{created}_{model}_n{n}{suffix}.json")
+}
+
+fn cleaned(text: &str, keep: impl Fn(char) -> bool) -> String {
+    let mut bytes = 0;
+    text.chars()
+        .map(|c| if keep(c) { c } else { '-' })
+        .take_while(|c| {
+            bytes += c.len_utf8();
+            bytes <= LONGEST_PART
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(created: &str, model: &str, copy: u32) -> String {
+        let point = Point {
+            model: model.into(),
+            created: Some(created.into()),
+            n_cpu_moe: Some(28),
+            ..Point::default()
+        };
+        file_name(&point, copy)
+    }
+
+    #[test]
+    fn names_are_cleaned_and_numbered() {
+        let cases = [
+            (
+                "2026-06-05",
+                "Qwen3-30B-A3B",
+                1,
+                "2026-06-05_Qwen3-30B-A3B_n28.json",
+            ),
+            (
+                "2026-06-05",
+                "Qwen2.5_x é中/y:z",
+                1,
+                "2026-06-05_Qwen2-5-x-é中-y-z_n28.json",
+            ),
+            ("2026-06-05", "../../x", 1, "2026-06-05_------x_n28.json"),
+            (
+                "2026-06-05T10:11:12",
+                "M",
+                1,
+                "2026-06-05T10-11-12_M_n28.json",
+            ),
+            ("run 5", "M", 1, "run 5_M_n28.json"),
+            ("", "M", 1, "nodate_M_n28.json"),
+            ("..", "M", 1, "nodate_M_n28.json"),
+            ("../escaped", "M", 1, "---escaped_M_n28.json"),
+            ("2026/06/05", "M", 1, "2026-06-05_M_n28.json"),
+            ("2026-06-05", "M", 2, "2026-06-05_M_n28_2.json"),
+        ];
+        for (created, model, copy, want) in cases {
+            assert_eq!(named(created, model, copy), want);
+        }
+        let long = named(&"é".repeat(300), &"中".repeat(300), u32::MAX);
+        assert!(long.len() <= 255, "{} bytes", long.len());
+    }
+}

@@ -1,0 +1,135 @@
+//! The run that a plan asks for, as far as a benchmark row can tell.
+
+use super::row::Row;
+use crate::document::Plan;
+
+/// The run that is looked for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Wanted {
+    pub(super) n_cpu_moe: Option<u64>,
+    /// Whether the plan keeps every expert in RAM, so that any larger N is the same placement.
+    all_on_host: bool,
+    n_moe_layers: Option<u64>,
+    /// Layers on the GPU; none is all of them.
+    pub(super) gpu_layers: Option<i64>,
+    pub(super) cache: String,
+    pub(super) flash_attn: Option<bool>,
+    pub(super) plan_depth: Option<u64>,
+    pub(super) depth: Option<u64>,
+}
+
+impl Wanted {
+    /// The run of `plan`, at a context depth where one is asked for.
+    pub fn of(plan: &Plan, depth: Option<u64>) -> Self {
+        let flags = plan.llama_flags.as_deref().unwrap_or_default();
+        let flag = |names: &[&str]| {
+            let mut words = flags.split_whitespace();
+            words.find(|w| names.contains(w))?;
+            words.next()
+        };
+        let layers = flag(&["-ngl", "--n-gpu-layers", "--gpu-layers"]);
+        let assumptions = plan.assumptions.clone().unwrap_or_default();
+        let on_host = plan.n_cpu_moe;
+        Self {
+            n_cpu_moe: plan.n_cpu_moe,
+            all_on_host: match (on_host, plan.n_moe_layers) {
+                (Some(n), Some(layers)) => layers > 0 && n >= layers,
+                _ => false,
+            },
+            n_moe_layers: plan.n_moe_layers,
+            gpu_layers: layers
+                .and_then(|n| n.parse::<i64>().ok())
+                .filter(|n| (0..99).contains(n)),
+            cache: assumptions
+                .kv_dtype
+                .map_or_else(|| "f16".into(), |t| t.to_lowercase()),
+            flash_attn: match flag(&["-fa", "--flash-attn"]) {
+                Some("on" | "1") => Some(true),
+                Some("off" | "0") => Some(false),
+                _ => None,
+            },
+            plan_depth: assumptions.depth,
+            depth,
+        }
+    }
+
+    /// Whether `--n-cpu-moe n` places the model as the plan does.
+    pub(super) fn same_placement(&self, n: u64) -> bool {
+        self.n_cpu_moe
+            .is_none_or(|plan| n == plan || (self.all_on_host && n > plan))
+    }
+
+    /// 0 for the plan's layers, 1 for unknown ones, more the further they are.
+    pub(super) fn layers_off(&self, row: &Row) -> u64 {
+        let Some(n) = row.setting.n_gpu_layers else {
+            return 1;
+        };
+        let all = n < 0 || n >= 99;
+        match self.gpu_layers {
+            None if all => 0,
+            None if self.n_moe_layers.is_some_and(|l| n.unsigned_abs() > l) => 0,
+            None => 2 + 99_u64.saturating_sub(n.unsigned_abs()),
+            Some(_) if all => 2 + 99,
+            Some(plan) => match n.abs_diff(plan) {
+                0 => 0,
+                off => 2 + off,
+            },
+        }
+    }
+
+    /// How many of the two caches are of another type than the plan's.
+    pub(super) fn caches_off(&self, row: &Row) -> u64 {
+        [&row.setting.type_k, &row.setting.type_v]
+            .into_iter()
+            .flatten()
+            .filter(|t| !t.eq_ignore_ascii_case(&self.cache))
+            .count() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(json: &str) -> Wanted {
+        Wanted::of(&serde_json::from_str(json).unwrap(), None)
+    }
+
+    #[test]
+    fn every_expert_in_ram_is_one_placement() {
+        let some =
+            wanted(r#"{"fits": true, "verdict": "ship", "n_cpu_moe": 28, "n_moe_layers": 48}"#);
+        let all =
+            wanted(r#"{"fits": true, "verdict": "ship", "n_cpu_moe": 48, "n_moe_layers": 48}"#);
+        let unknown = wanted(r#"{"fits": true, "verdict": "ship"}"#);
+        for (n, in_some, in_all) in [
+            (0, false, false),
+            (28, true, false),
+            (48, false, true),
+            (99, false, true),
+        ] {
+            assert_eq!(some.same_placement(n), in_some, "{n}");
+            assert_eq!(all.same_placement(n), in_all, "{n}");
+            assert!(
+                unknown.same_placement(n),
+                "a plan that says nothing is contradicted by nothing"
+            );
+        }
+    }
+
+    #[test]
+    fn the_flags_of_the_plan_are_read() {
+        let w = wanted(
+            r#"{"fits": true, "verdict": "ship", "llama_flags": "-ngl 20 -c 4096 -fa on",
+                "assumptions": {"kv_dtype": "Q8_0", "depth": 512}}"#,
+        );
+        assert_eq!((w.gpu_layers, w.flash_attn), (Some(20), Some(true)));
+        assert_eq!((w.cache.as_str(), w.plan_depth), ("q8_0", Some(512)));
+        for flags in ["-ngl 99", "-ngl all", "-ngl -1", ""] {
+            let w = wanted(&format!(
+                r#"{{"fits": true, "verdict": "ship", "llama_flags": "{flags}"}}"#
+            ));
+            assert_eq!(w.gpu_layers, None, "{flags}");
+        }
+    }
+}
