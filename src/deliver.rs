@@ -8,16 +8,18 @@ use gpuc_core::error::{Code, Fault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// More than any input of ours can be; what is larger is another file, or a device.
+const MAX_INPUT: u64 = 256 << 20;
+
 /// The bytes of an input file, `-` being standard input.
 ///
 /// A file that cannot be read is a fault with `code`, so that a missing profile is reported as a
 /// bad profile; `what` names the input in the message.
 pub fn read_input(path: &Path, what: &str, code: Code) -> Result<Vec<u8>, Fault> {
     let read = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
+        bounded(io::stdin().lock())
     } else {
-        fs::read(path)
+        fs::File::open(path).and_then(bounded)
     };
     read.map_err(|e| {
         Fault::new(code, format!("{what} {} cannot be read", path.display()))
@@ -28,6 +30,16 @@ pub fn read_input(path: &Path, what: &str, code: Code) -> Result<Vec<u8>, Fault>
             })
             .with_cause(e)
     })
+}
+
+fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(MAX_INPUT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_INPUT {
+        let limit = MAX_INPUT >> 20;
+        return Err(io::Error::other(format!("it is larger than {limit} MiB")));
+    }
+    Ok(bytes)
 }
 
 /// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part.

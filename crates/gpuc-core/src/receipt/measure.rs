@@ -31,6 +31,20 @@ pub struct Measured {
     pub notes: Vec<String>,
 }
 
+impl Measured {
+    /// The same with a decode rate that was given by hand: what the rows said of theirs is void.
+    #[must_use]
+    pub fn given(self, decode: Option<f64>) -> Self {
+        Self {
+            decode,
+            prefill: self.prefill,
+            vram_mib: self.vram_mib,
+            method: "given by hand".into(),
+            ..Self::default()
+        }
+    }
+}
+
 /// The measurement of the wanted run in `bench`; decode may be missing, a contradiction is refused.
 pub fn measure(bench: &Bench, wanted: &Wanted) -> Result<Measured, BenchError> {
     if bench.is_empty() {
@@ -210,6 +224,7 @@ fn note_depth(ran: Option<u64>, wanted: &Wanted, notes: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Coded as _;
 
     const PLAN: &str = r#"{"fits": true, "verdict": "ship", "n_cpu_moe": 12, "n_moe_layers": 48,
         "llama_flags": "-ngl 99 --n-cpu-moe 12 -c 4096 -fa on"}"#;
@@ -265,7 +280,6 @@ mod tests {
                 bench: vec![0, 24]
             }
         );
-        use crate::error::Coded as _;
         let hint = e.hint().unwrap();
         assert!(hint.contains("12") && hint.contains("0, 24"), "{hint}");
     }

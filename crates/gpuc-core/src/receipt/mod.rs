@@ -21,7 +21,7 @@ pub use bench::Bench;
 pub use choose::BenchError;
 pub use measure::{Measured, measure};
 pub use peaks::Envelope;
-pub use prove::{PlanError, checked_plan, fold_peaks, prove, verdict};
+pub use prove::{PlanError, checked_plan, fold_peaks, fold_routing, prove, verdict};
 pub use row::{Form, Kind, Row};
 pub use server::Served;
 pub use store::{Identity, NoPoint, file_name, point};

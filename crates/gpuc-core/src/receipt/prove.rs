@@ -2,7 +2,7 @@
 
 use super::measure::Measured;
 use super::peaks::Envelope;
-use crate::document::{Plan, Receipt};
+use crate::document::{Concentration, Plan, Receipt};
 use crate::error::{Code, Coded};
 use crate::exit::Exit;
 use crate::json::{self, JsonError};
@@ -131,6 +131,14 @@ pub fn verdict(plan: &Plan, measured: &Measured) -> Exit {
     } else {
         Exit::Ok
     }
+}
+
+/// Folds the routing verdict into a receipt.
+pub fn fold_routing(receipt: &mut Receipt, report: &Concentration) {
+    receipt.routing_cache_helps = Some(report.cache_helps);
+    receipt.routing_hot_frac_for_coverage = Some(round_to(report.hot_frac_for_coverage, 3));
+    receipt.routing_concentration = Some(round_to(report.concentration_score, 3));
+    receipt.notes.push(crate::routing::summary(report));
 }
 
 /// Folds the safety envelope of the run into its receipt.

@@ -64,7 +64,7 @@ impl Wanted {
         let Some(n) = row.setting.n_gpu_layers else {
             return 1;
         };
-        let all = n < 0 || n >= 99;
+        let all = !(0..99).contains(&n);
         match self.gpu_layers {
             None if all => 0,
             None if self.n_moe_layers.is_some_and(|l| n.unsigned_abs() > l) => 0,

@@ -1,0 +1,274 @@
+//! `gpu-container-receipt`: its arguments, and one run.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use gpuc_core::document::{Concentration, Plan, Point, Receipt};
+use gpuc_core::error::{Code, Fault};
+use gpuc_core::exit::Exit;
+use gpuc_core::receipt::{
+    Bench, BenchError, Envelope, Identity, Measured, Wanted, checked_plan, file_name, fold_peaks,
+    fold_routing, measure, point, prove, verdict,
+};
+use gpuc_core::routing::{read_trace, report};
+use gpuc_rig::host::today;
+
+use crate::deliver::{deliver_json, read_input};
+use crate::shell::CommonArgs;
+use crate::values::{count, non_negative};
+
+/// Points of one model, placement and date that a store may hold.
+const MOST_COPIES: u32 = 10_000;
+
+/// Hold a real run against its plan: is the measured speed under the ceiling, inside the forecast,
+/// above the floor? With --calibration-dir the measurement sharpens the next plan's forecast.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gpu-container-receipt",
+    version,
+    args_override_self = true,
+    after_help = "\
+Examples:
+  llama-bench -m model.gguf -ncmoe 28 -o json > bench.json
+  gpu-container-receipt --plan plan.json --bench bench.json
+  gpu-container-receipt --plan plan.json --bench bench.json --peaks peaks.json \\
+      --calibration-dir calibration --model-name Qwen3-30B-A3B --quant gguf-q4_k_m -o receipt.json
+  curl -s localhost:8080/metrics | gpu-container-receipt --plan plan.json --bench -
+
+Exit status:
+  0  the floor is cleared, at or under the ceiling
+  3  below the floor
+  4  above the ceiling: what the plan takes for the bandwidth is wrong
+  2  bad usage, or an input or output that cannot be used"
+)]
+pub struct ReceiptArgs {
+    /// The plan.json that was run (- for standard input)
+    #[arg(long, value_name = "FILE")]
+    plan: PathBuf,
+    /// llama-bench output (json, jsonl, csv, md or sql, log lines and all), a llama-server answer
+    /// with timings, or its /metrics (- for standard input)
+    #[arg(long, value_name = "FILE")]
+    bench: Option<PathBuf>,
+    /// Measured decode rate; wins over --bench
+    #[arg(long, value_name = "RATE", value_parser = non_negative)]
+    decode_tok_s: Option<f64>,
+    /// Measured prefill rate; wins over --bench
+    #[arg(long, value_name = "RATE", value_parser = non_negative)]
+    prefill_tok_s: Option<f64>,
+    /// Measured VRAM, MiB
+    #[arg(long, value_name = "MIB", value_parser = non_negative)]
+    vram_used_mib: Option<f64>,
+    /// Take the decode row at this context depth [default: the smallest]
+    #[arg(long, value_name = "TOKENS", value_parser = count)]
+    depth: Option<u64>,
+    /// Name of the model, for the calibration point
+    #[arg(long, value_name = "NAME")]
+    model_name: Option<String>,
+    /// Quantisation tag, for the calibration point
+    #[arg(long, value_name = "TAG")]
+    quant: Option<String>,
+    /// Add a calibration point to this folder (with --model-name)
+    #[arg(long, value_name = "DIR")]
+    calibration_dir: Option<PathBuf>,
+    /// Date of the measurement [default: today]
+    #[arg(long, value_name = "ISO")]
+    created: Option<String>,
+    /// The rig, for the calibration point
+    #[arg(long, value_name = "TEXT")]
+    rig: Option<String>,
+    /// Where the measurement comes from
+    #[arg(long, value_name = "TEXT")]
+    source: Option<String>,
+    /// Routing trace: adds whether a per-expert cache would help
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Share of the routing that the resident experts are to carry, with --trace
+    #[arg(long, value_name = "SHARE", default_value = "0.90", value_parser = non_negative)]
+    coverage: f64,
+    /// A cache could help when fewer than this share of the experts carry it, with --trace
+    #[arg(long, value_name = "SHARE", default_value = "0.50", value_parser = non_negative)]
+    threshold: f64,
+    /// Peaks of the supervised run, as gpu-container-watchdog run --peaks-out wrote them
+    #[arg(long, value_name = "FILE")]
+    peaks: Option<PathBuf>,
+    /// Write the receipt here instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Show the whole chain of causes of an error
+    #[arg(long)]
+    debug: bool,
+}
+
+impl CommonArgs for ReceiptArgs {
+    fn debug(&self) -> bool {
+        self.debug
+    }
+}
+
+/// One run of the command.
+#[allow(clippy::needless_pass_by_value, reason = "main_with hands them over")]
+pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
+    let bytes = read_input(&args.plan, "plan", Code::IoReadFailed)?;
+    let plan = checked_plan(&bytes, &args.plan.display().to_string()).map_err(Fault::from)?;
+    let measured = measured(&args, &plan)?;
+    let mut receipt = prove(&plan, &measured);
+    if let Some(report) = args.trace.as_deref().and_then(|p| routing(&args, p)) {
+        fold_routing(&mut receipt, &report);
+    }
+    if let Some(envelope) = args.peaks.as_deref().and_then(envelope) {
+        fold_peaks(&mut receipt, &envelope);
+    }
+    let kept = write_back(&args, &plan, &measured, &mut receipt)?;
+    if let Err(e) = deliver_json(&receipt, args.out.as_deref()) {
+        // No receipt, no point: the next try would add it a second time.
+        if let Some(path) = kept {
+            let _ = fs::remove_file(path);
+        }
+        return Err(e.into());
+    }
+    for note in &receipt.notes {
+        say(note);
+    }
+    Ok(verdict(&plan, &measured))
+}
+
+fn measured(args: &ReceiptArgs, plan: &Plan) -> Result<Measured, Fault> {
+    let mut rows = 0;
+    let mut measured = match &args.bench {
+        None => Measured::default(),
+        Some(path) => {
+            let bench = Bench::read(&read_input(path, "benchmark", Code::IoReadFailed)?);
+            rows = bench.rows.len();
+            measure(&bench, &Wanted::of(plan, args.depth))?
+        }
+    };
+    if args.decode_tok_s.is_some() {
+        measured = measured.given(args.decode_tok_s);
+    }
+    measured.prefill = args.prefill_tok_s.or(measured.prefill);
+    measured.vram_mib = args.vram_used_mib;
+    if let Some(source) = &args.source {
+        measured.method.clone_from(source);
+    }
+    if measured.decode.is_none() {
+        return Err(BenchError::NoDecode { rows }.into());
+    }
+    Ok(measured)
+}
+
+/// The routing report, or nothing and a warning.
+fn routing(args: &ReceiptArgs, path: &Path) -> Option<Concentration> {
+    let read = || -> Result<_, Fault> {
+        let bytes = read_input(path, "trace", Code::IoTraceUnreadable)?;
+        Ok(read_trace(&bytes, &path.display().to_string())?)
+    };
+    match read() {
+        Ok(trace) => Some(report(&trace, args.coverage, args.threshold)),
+        Err(e) => {
+            let why = e.causes().into_iter().next();
+            let why = why.map_or_else(String::new, |c| format!(" ({c})"));
+            say(&format!("WARN: {e}{why}: the routing verdict is left out"));
+            None
+        }
+    }
+}
+
+/// The safety envelope, or nothing and a warning.
+fn envelope(path: &Path) -> Option<Envelope> {
+    let name = path.display();
+    let mut complaints = Vec::new();
+    let envelope = match read_input(path, "peaks", Code::IoReadFailed) {
+        Ok(bytes) => Envelope::read(&bytes, &mut complaints),
+        Err(e) => {
+            complaints.push(e.to_string());
+            None
+        }
+    };
+    for why in complaints {
+        say(&format!("WARN: --peaks {name}: {why}: left out"));
+    }
+    envelope
+}
+
+/// Adds the run to the calibration store, where one is named; the new file, if there is one.
+fn write_back(
+    args: &ReceiptArgs,
+    plan: &Plan,
+    measured: &Measured,
+    receipt: &mut Receipt,
+) -> Result<Option<PathBuf>, Fault> {
+    let Some(dir) = &args.calibration_dir else {
+        return Ok(None);
+    };
+    let Some(model) = args.model_name.clone().filter(|m| !m.is_empty()) else {
+        receipt
+            .notes
+            .push("no calibration point: --calibration-dir needs --model-name".into());
+        return Ok(None);
+    };
+    let who = Identity {
+        model,
+        quant: args.quant.clone(),
+        created: args.created.clone().unwrap_or_else(today),
+        rig: args.rig.clone(),
+        source: args.source.clone(),
+    };
+    match point(plan, measured, &who) {
+        Ok(point) => {
+            let path = store(dir, &point)?;
+            receipt
+                .notes
+                .push(format!("calibration point added: {}", path.display()));
+            Ok(Some(path))
+        }
+        Err(why) => {
+            receipt.notes.push(format!("no calibration point: {why}"));
+            Ok(None)
+        }
+    }
+}
+
+/// Writes a point into a file of its own; one that is there already is never touched, whoever
+/// else writes at the same time.
+fn store(dir: &Path, point: &Point) -> Result<PathBuf, Fault> {
+    let failed = |path: &Path, e: io::Error| {
+        Fault::new(
+            Code::IoWriteFailed,
+            format!("calibration point {} cannot be written", path.display()),
+        )
+        .with_hint("check that --calibration-dir names a folder that you may write to")
+        .with_cause(e)
+    };
+    fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
+    let text = gpuc_core::json::write(point).map_err(|e| {
+        Fault::new(Code::RuntimeUnexpected, "the point cannot be written").with_cause(e)
+    })?;
+    for copy in 1..=MOST_COPIES {
+        let path = dir.join(file_name(point, copy));
+        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+            Err(e) => return Err(failed(&path, e)),
+        };
+        if let Err(e) = file
+            .write_all(text.as_bytes())
+            .and_then(|()| file.sync_all())
+        {
+            // A part of a point is worse than none; more than removing it cannot be done.
+            let _ = fs::remove_file(&path);
+            return Err(failed(&path, e));
+        }
+        return Ok(path);
+    }
+    Err(Fault::new(
+        Code::IoWriteFailed,
+        format!("{} holds {MOST_COPIES} such points already", dir.display()),
+    ))
+}
+
+fn say(line: &str) {
+    // Nobody has to listen.
+    let _ = writeln!(io::stderr(), "{line}");
+}
