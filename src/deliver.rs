@@ -91,6 +91,34 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     })
 }
 
+/// Whether [`write_atomically`] could write there, found out without touching what is there.
+pub fn check_writable(path: &Path) -> Result<(), Fault> {
+    let failed = |e: io::Error| {
+        Fault::new(
+            Code::IoWriteFailed,
+            format!("{} cannot be written", path.display()),
+        )
+        .with_hint("check that the folder exists and that you may write there")
+        .with_cause(e)
+    };
+    match fs::metadata(path) {
+        Ok(m) if m.is_dir() => Err(failed(io::ErrorKind::IsADirectory.into())),
+        // Opening a pipe would wait for its reader.
+        Ok(m) if !m.is_file() => Ok(()),
+        _ => {
+            let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+            let trial = temporary_beside(&target);
+            fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&trial)
+                .and_then(|_| fs::remove_file(&trial))
+                .map_err(failed)
+        }
+    }
+}
+
 fn temporary_beside(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());

@@ -4,6 +4,8 @@ mod deliver;
 pub mod receipt;
 mod shell;
 pub mod values;
+#[cfg(target_os = "linux")]
+pub mod watchdog;
 
-pub use deliver::{deliver_json, read_document, read_input, write_atomically};
+pub use deliver::{check_writable, deliver_json, read_document, read_input, write_atomically};
 pub use shell::{CommonArgs, main_with};

@@ -112,6 +112,7 @@ pub struct Job {
     terminal: Option<Terminal>,
     status: Option<Ended>,
     over: bool,
+    stopped: bool,
 }
 
 impl Job {
@@ -150,6 +151,7 @@ impl Job {
             terminal,
             status: None,
             over: false,
+            stopped: false,
         })
     }
 
@@ -174,6 +176,7 @@ impl Job {
     /// second signal shows that somebody is impatient. Then gives the job's own end.
     pub fn stop(&mut self, signals: Option<&Signals>, grace: Duration) -> (Stopped, Option<Ended>) {
         let how = self.stop_group(signals, grace);
+        self.stopped = true;
         if self.status.is_none() && self.has_ended() {
             self.status = self.child.try_wait().ok().flatten().map(Ended::of);
         }
@@ -244,7 +247,7 @@ impl Job {
         if let Some(terminal) = self.terminal {
             terminal.take_from(self.group.0);
         }
-        let _ = nix::sys::signal::raise(Signal::SIGSTOP);
+        Signals::pause();
         if let Some(terminal) = self.terminal {
             terminal.hand_to(self.group.0);
         }
@@ -255,7 +258,7 @@ impl Job {
 impl Drop for Job {
     fn drop(&mut self) {
         // The way out of a panic.
-        if self.status.is_none() {
+        if !self.stopped {
             self.stop(None, Duration::from_secs(5));
         }
     }

@@ -13,5 +13,5 @@ mod worker;
 pub use job::{Ended, Job, SpawnError, Stopped};
 pub use remedy::{Remedy, RemedyError, UnderWay};
 pub(crate) use signals::unblock_in;
-pub use signals::{Signals, Wake};
+pub use signals::{Signals, Stop, Wake};
 pub use worker::Worker;

@@ -8,14 +8,59 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// A signal that asks us to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// The terminal is gone.
+    HangUp,
+    /// Ctrl-C.
+    Interrupt,
+    /// Ctrl-\\.
+    Quit,
+    /// A plain `kill`.
+    Terminate,
+}
+
+impl Stop {
+    fn of(signal: Signal) -> Option<Self> {
+        match signal {
+            Signal::SIGHUP => Some(Self::HangUp),
+            Signal::SIGINT => Some(Self::Interrupt),
+            Signal::SIGQUIT => Some(Self::Quit),
+            Signal::SIGTERM => Some(Self::Terminate),
+            _ => None,
+        }
+    }
+
+    /// Its number.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::HangUp => 1,
+            Self::Interrupt => 2,
+            Self::Quit => 3,
+            Self::Terminate => 15,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::HangUp => "SIGHUP",
+            Self::Interrupt => "SIGINT",
+            Self::Quit => "SIGQUIT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
+}
 
 /// What ended a wait. Any of it may be set, or none when time was up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Wake {
     /// The signal that asks us to end.
-    pub stop: Option<Signal>,
+    pub stop: Option<Stop>,
     /// A child has ended, stopped or gone on.
     pub child: bool,
     /// The terminal asks us to pause (Ctrl-Z).
@@ -78,11 +123,17 @@ impl Signals {
             match Signal::try_from(raw) {
                 Ok(Signal::SIGCHLD) => wake.child = true,
                 Ok(Signal::SIGTSTP) => wake.suspend = true,
-                Ok(stop) => wake.stop = wake.stop.or(Some(stop)),
+                Ok(other) => wake.stop = wake.stop.or(Stop::of(other)),
                 Err(_) => {}
             }
         }
         Ok(wake)
+    }
+
+    /// Pauses this process until it is told to go on.
+    pub fn pause() {
+        // It cannot fail: the signal is valid and never blocked.
+        let _ = raise(Signal::SIGSTOP);
     }
 
     /// Gives the command's process the signals that we were started with.

@@ -1,0 +1,133 @@
+//! The watchdog's command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::values::{count, non_negative};
+
+const HELP: &str = "\
+Examples:
+  gpu-container-watchdog                              one look at GPU and host
+  gpu-container-watchdog --watch --interval 2 --on-breach docker-stop:llama
+  gpu-container-watchdog run --peaks-out peaks.json -- llama-bench -m model.gguf -o json > bench.json
+  gpu-container-watchdog --config watchdog.json run --json-out reports.jsonl -- ./serve.sh
+
+Exit status of a look or a watch:
+  0 ok    5 a reading is near its limit    7 a limit is breached
+  2 bad usage or input, or something could not be written
+  130 interrupted    128 + n ended by signal n
+See also: gpu-container-watchdog run --help";
+
+const RUN_HELP: &str = "\
+The job keeps its standard input, output and error; with --json, standard output is the report
+stream alone and the job's output goes to standard error. Limits may stand before or after `run`.
+The job's whole process group is stopped (SIGTERM, after the grace period SIGKILL) on a breach and
+on every other way out.
+
+Examples:
+  gpu-container-watchdog run --peaks-out peaks.json -- llama-bench -m model.gguf -o json > bench.json
+  gpu-container-watchdog run --temp-max 80 --on-breach alert --log run.jsonl -- ./serve.sh
+
+Exit status:
+  the job's own; 128 + n when signal n ended it
+  7 a breach aborted the job
+  2 bad usage or input, no such command, or something could not be written
+  130 the watchdog was interrupted    128 + n signal n ended the watchdog";
+
+/// Guards a GPU job: holds GPU power, temperature and memory and host memory against limits, and
+/// acts when one is breached.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gpu-container-watchdog",
+    version,
+    args_override_self = true,
+    after_help = HELP
+)]
+pub struct Args {
+    /// Thresholds file (JSON); flags go over it.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// GPU power, % of the card's limit, at which to abort [default: 95].
+    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    pub power_max: Option<f64>,
+    /// GPU temperature, °C, at which to abort [default: 87].
+    #[arg(long, value_name = "C", global = true, value_parser = non_negative)]
+    pub temp_max: Option<f64>,
+    /// VRAM used, %, at which to abort [default: 98].
+    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    pub vram_max: Option<f64>,
+    /// Host memory used, %, at which to abort [default: 90].
+    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    pub host_mem_max: Option<f64>,
+    /// Host memory available, MiB, at which to abort [default: 2000].
+    #[arg(long, value_name = "MIB", global = true, value_parser = non_negative)]
+    pub host_avail_min: Option<f64>,
+    /// Share of a limit at which a warning starts [default: 0.9].
+    #[arg(long, value_name = "SHARE", global = true, value_parser = non_negative)]
+    pub warn_fraction: Option<f64>,
+    /// Look again and again, until a limit is breached.
+    #[arg(long)]
+    pub watch: bool,
+    /// Seconds from one look to the next, 0.5 at least [default: 5].
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = non_negative)]
+    pub interval: Option<f64>,
+    /// With --watch: end after this many looks; 0 for never [default: 0].
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub max_polls: Option<u64>,
+    /// What to do on a breach: alert, kill-job (the default under run), wsl-shutdown,
+    /// docker-stop:NAME, kill:PID, command:CMD. Under run, all but alert stop the job as well.
+    #[arg(long, value_name = "ACTION", global = true)]
+    pub on_breach: Option<String>,
+    /// Looks in a row at which GPUs that answered before give no reading, until that counts as a
+    /// breach; 0 for never [default: 3].
+    #[arg(long, value_name = "N", global = true, value_parser = count)]
+    pub blind_polls: Option<u64>,
+    /// Seconds that the GPUs may take to answer [default: 5].
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = crate::values::positive)]
+    pub gpu_timeout: Option<f64>,
+    /// Print each report as JSON on standard output.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Write the report stream to a file, one report a line, and leave standard output alone.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub json_out: Option<PathBuf>,
+    /// Append a JSON line for each look to a file.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub log: Option<PathBuf>,
+    /// Show the whole chain of causes of an error.
+    #[arg(long, global = true)]
+    pub debug: bool,
+    /// The job to supervise, where there is one.
+    #[command(subcommand)]
+    pub command: Option<Sub>,
+}
+
+/// What the watchdog can do beyond looking.
+#[derive(Debug, Subcommand)]
+pub enum Sub {
+    /// Run a job and stop it on a breach.
+    #[command(args_override_self = true, after_help = RUN_HELP)]
+    Run(RunArgs),
+}
+
+/// The command line behind `run`.
+#[derive(Debug, clap::Args)]
+pub struct RunArgs {
+    /// Write the worst readings of the run to a file, for gpu-container-receipt --peaks.
+    #[arg(long, value_name = "FILE")]
+    pub peaks_out: Option<PathBuf>,
+    /// Seconds from SIGTERM to SIGKILL when the job is stopped.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = non_negative)]
+    pub grace: f64,
+    /// The job: a program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub job: Vec<OsString>,
+}
+
+impl crate::CommonArgs for Args {
+    fn debug(&self) -> bool {
+        self.debug
+    }
+}

@@ -1,0 +1,175 @@
+//! `run`: a job under the watch, stopped on every way out.
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use gpuc_core::document::Peaks;
+use gpuc_core::error::{Code, Fault};
+use gpuc_core::exit::Exit;
+use gpuc_core::safety::Action;
+use gpuc_rig::supervise::{Ended, Job, Remedy, Signals, Stop, Stopped};
+
+use super::output::{Outputs, say};
+use super::patrol::Cause;
+use super::settings::{JobSettings, Settings};
+use super::{ACTION_LASTS, outcome, patrol, stopped_by, take_over};
+use crate::{check_writable, deliver_json};
+
+/// How long the job goes on beside an action of the user's, which may want to see it alive.
+const HEAD_START: Duration = Duration::from_secs(2);
+
+pub(super) fn supervise(settings: &Settings) -> Result<Exit, Fault> {
+    let Some(wanted) = &settings.job else {
+        return Err(Fault::new(
+            Code::RuntimeUnexpected,
+            "there is no job to supervise",
+        ));
+    };
+    // Everything that can be found wrong is found before the job starts.
+    let remedy = Remedy::prepare(&settings.action)?;
+    if let Some(path) = &wanted.peaks_out {
+        check_writable(path)?;
+    }
+    let outputs = Outputs::open(settings)?;
+    let signals = take_over()?;
+    let mut patrol = patrol(settings, &signals, outputs)?;
+    let mut job = Job::spawn(&signals, &wanted.program, &wanted.args, settings.json)?;
+    let walked = catch_unwind(AssertUnwindSafe(|| patrol.walk(Some(&mut job))));
+    let end = match walked {
+        Ok(Ok(Cause::Breach)) if !job.has_ended() => breach(&mut job, &remedy, &signals, settings),
+        Ok(Ok(Cause::Stop(stop))) => {
+            say(&format!(
+                "watchdog: {} received; stopping the job",
+                stop.name()
+            ));
+            let how = job.stop(Some(&signals), wanted.grace);
+            End::stopped(stop, how)
+        }
+        Ok(Ok(Cause::Breach | Cause::JobEnded | Cause::Done(_))) => {
+            over(&mut job, &signals, wanted)
+        }
+        Ok(Err(fault)) => End::failed(
+            Failure::Fault(fault),
+            job.stop(Some(&signals), wanted.grace),
+        ),
+        Err(panic) => End::failed(
+            Failure::Panic(panic),
+            job.stop(Some(&signals), wanted.grace),
+        ),
+    };
+    drop(job);
+    if let Some(path) = &wanted.peaks_out {
+        let peaks = Peaks {
+            on_breach: settings.action.to_string(),
+            action_taken: end.action_taken,
+            ended: Some(end.ended),
+            ..patrol.watch.peaks().clone()
+        };
+        if let Err(fault) = deliver_json(&peaks, Some(path)) {
+            patrol.outputs.failed(fault);
+        }
+    }
+    match end.exit {
+        Ok(exit) => patrol.outputs.settle(exit),
+        Err(Failure::Fault(fault)) => Err(fault),
+        Err(Failure::Panic(panic)) => resume_unwind(panic),
+    }
+}
+
+/// What went wrong inside the watchdog itself.
+enum Failure {
+    Fault(Fault),
+    Panic(Box<dyn std::any::Any + Send>),
+}
+
+/// How a run ended.
+struct End {
+    exit: Result<Exit, Failure>,
+    ended: String,
+    action_taken: Option<String>,
+}
+
+impl End {
+    fn stopped(stop: Stop, how: (Stopped, Option<Ended>)) -> Self {
+        Self {
+            exit: Ok(stopped_by(stop)),
+            ended: format!("{} to the watchdog", stop.name()),
+            action_taken: Some(stopping(how)),
+        }
+    }
+
+    fn failed(failure: Failure, how: (Stopped, Option<Ended>)) -> Self {
+        Self {
+            exit: Err(failure),
+            ended: "the watchdog failed".to_owned(),
+            action_taken: Some(stopping(how)),
+        }
+    }
+}
+
+fn breach(job: &mut Job, remedy: &Remedy, signals: &Signals, settings: &Settings) -> End {
+    let grace = settings.job.as_ref().map_or(Duration::ZERO, |j| j.grace);
+    if settings.action == Action::KillJob {
+        let taken = stopping(job.stop(Some(signals), grace));
+        say(&format!("watchdog: kill-job: {taken}"));
+        return End::aborted(format!("kill-job: {taken}"));
+    }
+    let mut under_way = remedy.begin(signals);
+    let mut early = outcome(&mut under_way, signals, &settings.action, HEAD_START);
+    let stopped = job.stop(Some(signals), grace);
+    let taken = stopping(stopped);
+    say(&format!("watchdog: {taken}"));
+    if early == Ok(None) {
+        early = outcome(&mut under_way, signals, &settings.action, ACTION_LASTS);
+    }
+    match early {
+        Err(stop) => End::stopped(stop, stopped),
+        Ok(None) => End::aborted(format!("{} FAILED: not done; {taken}", settings.action)),
+        Ok(Some(text)) => End::aborted(format!("{text}; {taken}")),
+    }
+}
+
+impl End {
+    fn aborted(action_taken: String) -> Self {
+        Self {
+            exit: Ok(Exit::Abort),
+            ended: "aborted on a breach".to_owned(),
+            action_taken: Some(action_taken),
+        }
+    }
+}
+
+/// The job has ended by itself; what it left running ends with the watch.
+fn over(job: &mut Job, signals: &Signals, wanted: &JobSettings) -> End {
+    let left = job.running();
+    if left > 0 {
+        say(&format!(
+            "watchdog: the job has ended and left {left} process(es) of its group running; \
+             stopping them, since nobody would watch them"
+        ));
+    }
+    let (how, ended) = job.stop(Some(signals), wanted.grace);
+    let ended = ended.unwrap_or(Ended::Exit(u8::MAX));
+    End {
+        exit: Ok(Exit::Job(ended.status())),
+        ended: end_text(ended),
+        action_taken: (left > 0).then(|| format!("left-over processes: {}", stopping((how, None)))),
+    }
+}
+
+fn end_text(ended: Ended) -> String {
+    match ended {
+        Ended::Exit(status) => format!("exit {status}"),
+        Ended::Signal(n) => format!("signal {n}"),
+    }
+}
+
+fn stopping((how, ended): (Stopped, Option<Ended>)) -> String {
+    let how = match how {
+        Stopped::AlreadyOver => "already over",
+        Stopped::Terminated => "ended on SIGTERM",
+        Stopped::Killed => "killed after the grace period",
+        Stopped::StillThere => "STILL THERE after SIGKILL",
+    };
+    ended.map_or_else(|| how.to_owned(), |e| format!("{how} ({})", end_text(e)))
+}

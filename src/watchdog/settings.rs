@@ -1,0 +1,137 @@
+//! The command line, checked: nothing behind this step can meet a contradiction.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gpuc_core::document::Thresholds;
+use gpuc_core::error::{Code, Fault};
+use gpuc_core::safety::{self, Action, Blindness, Limits, Place};
+
+use super::args::{Args, RunArgs, Sub};
+use crate::read_input;
+
+/// The reference's floor, and long enough for nvidia-smi to answer.
+const SHORTEST: f64 = 0.5;
+/// Some thirty years: beyond it a clock could overflow.
+const LONGEST: f64 = 1e9;
+
+/// What the watchdog is to do.
+#[derive(Debug)]
+pub(super) struct Settings {
+    pub(super) thresholds: Thresholds,
+    pub(super) place: Place,
+    pub(super) action: Action,
+    pub(super) blindness: Blindness,
+    pub(super) interval: Duration,
+    pub(super) gpu_timeout: Duration,
+    /// 0 for without end.
+    pub(super) max_polls: u64,
+    pub(super) json: bool,
+    pub(super) json_out: Option<PathBuf>,
+    pub(super) log: Option<PathBuf>,
+    pub(super) job: Option<JobSettings>,
+}
+
+/// What `run` adds.
+#[derive(Debug)]
+pub(super) struct JobSettings {
+    pub(super) program: OsString,
+    pub(super) args: Vec<OsString>,
+    pub(super) peaks_out: Option<PathBuf>,
+    pub(super) grace: Duration,
+}
+
+impl Settings {
+    pub(super) fn of(args: Args) -> Result<Self, Fault> {
+        let thresholds = thresholds(&args)?;
+        let (place, job) = match args.command {
+            Some(Sub::Run(_)) if args.watch || args.max_polls.is_some() => {
+                return Err(Fault::new(
+                    Code::InputUsage,
+                    "--watch and --max-polls have no meaning under run",
+                )
+                .with_hint("a job is watched for as long as it runs"));
+            }
+            Some(Sub::Run(run)) => (Place::Run, Some(JobSettings::of(run)?)),
+            None if args.watch => (Place::Watch, None),
+            None => (Place::Once, None),
+        };
+        let action = Action::parse(args.on_breach.as_deref(), place)?;
+        let blindness = Blindness {
+            polls: u32::try_from(args.blind_polls.unwrap_or(3)).unwrap_or(u32::MAX),
+            // Alone, an alert has nothing to stop; any other action says what is guarded.
+            aborts: action != Action::Alert,
+        };
+        Ok(Self {
+            thresholds,
+            place,
+            action,
+            blindness,
+            interval: seconds(args.interval.unwrap_or(5.0).max(SHORTEST)),
+            gpu_timeout: seconds(args.gpu_timeout.unwrap_or(5.0)),
+            max_polls: if args.watch {
+                args.max_polls.unwrap_or(0)
+            } else {
+                u64::from(job.is_none())
+            },
+            json: args.json,
+            json_out: args.json_out,
+            log: args.log,
+            job,
+        })
+    }
+}
+
+impl JobSettings {
+    fn of(run: RunArgs) -> Result<Self, Fault> {
+        let mut words = run.job.into_iter();
+        let program = words.next().filter(|p| !p.is_empty()).ok_or_else(|| {
+            Fault::new(Code::InputUsage, "run needs a command")
+                .with_hint("gpu-container-watchdog run [OPTIONS] -- COMMAND [ARGUMENTS]")
+        })?;
+        Ok(Self {
+            program,
+            args: words.collect(),
+            peaks_out: run.peaks_out,
+            grace: seconds(run.grace),
+        })
+    }
+}
+
+fn seconds(s: f64) -> Duration {
+    Duration::try_from_secs_f64(s.min(LONGEST)).unwrap_or(Duration::MAX)
+}
+
+/// The defaults, the thresholds file over them, the flags over both.
+fn thresholds(args: &Args) -> Result<Thresholds, Fault> {
+    let flags = Limits {
+        power_pct_max: args.power_max,
+        gpu_temp_c_max: args.temp_max,
+        vram_pct_max: args.vram_max,
+        host_mem_pct_max: args.host_mem_max,
+        host_avail_mib_min: args.host_avail_min,
+        warn_fraction: args.warn_fraction,
+    };
+    let mut file = Limits::default();
+    if let Some(path) = &args.config {
+        let bytes = read_input(path, "thresholds file", Code::InputBadWatchdogConfig)?;
+        let (limits, warnings) = safety::config(&bytes).map_err(|e| {
+            let fault = Fault::from(e);
+            let mut named = Fault::new(fault.code(), format!("{}: {fault}", path.display()));
+            if let Some(hint) = fault.hint() {
+                named = named.with_hint(hint);
+            }
+            match fault.causes().into_iter().next() {
+                Some(cause) => named.with_cause(cause),
+                None => named,
+            }
+        })?;
+        for warning in warnings {
+            let _ = writeln!(std::io::stderr(), "warning: {}: {warning}", path.display());
+        }
+        file = limits;
+    }
+    Ok(flags.over(file.over(Thresholds::default())))
+}
