@@ -1,6 +1,7 @@
 //! What the five commands share: parse, run, render the error, end with the right status.
 
 mod deliver;
+pub mod profile;
 pub mod receipt;
 mod shell;
 pub mod values;

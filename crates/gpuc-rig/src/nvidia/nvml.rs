@@ -43,11 +43,10 @@ pub(super) struct Nvml {
 }
 
 impl Nvml {
-    pub(super) fn open(deadline: Duration) -> Result<Self, ProbeError> {
+    pub(super) fn open(libraries: Vec<OsString>, deadline: Duration) -> Result<Self, ProbeError> {
         let failed = |why: String| ProbeError::Failed { tool: TOOL, why };
         let (requests, inbox) = mpsc::channel();
         let (ready, opened) = mpsc::channel();
-        let libraries = libraries();
         thread::Builder::new()
             .name("nvml".into())
             .spawn(move || match load(&libraries) {
@@ -132,7 +131,7 @@ fn collected<T: Clone>(found: &Found<T>) -> Vec<T> {
 }
 
 /// The libraries to try, in order.
-fn libraries() -> Vec<OsString> {
+pub(super) fn libraries() -> Vec<OsString> {
     match std::env::var_os("GPUC_NVML_LIB") {
         Some(library) if !library.is_empty() => vec![library],
         _ if cfg!(windows) => vec!["nvml.dll".into()],
@@ -152,16 +151,16 @@ fn load(libraries: &[OsString]) -> Result<Loaded, String> {
     for library in libraries {
         match nvml_wrapper::Nvml::builder().lib_path(library).init() {
             Ok(nvml) => return Ok(ManuallyDrop::new(nvml)),
+            // The loader's own text names the library.
+            Err(NvmlError::LibloadingError(e)) => reasons.push(e.to_string()),
             Err(e) => reasons.push(format!("{}: {}", library.display(), why(&e))),
         }
     }
     Err(reasons.join("; "))
 }
 
-/// What went wrong, without the repetitions of the loader's own text.
 fn why(e: &NvmlError) -> String {
     match e {
-        NvmlError::LibloadingError(e) => format!("cannot be loaded ({e})"),
         NvmlError::FailedToLoadSymbol(symbol) => format!("the driver is too old for it ({symbol})"),
         other => other.to_string(),
     }

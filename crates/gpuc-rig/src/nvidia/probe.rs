@@ -1,5 +1,6 @@
 //! One way in to whatever answers for the GPUs.
 
+use std::path::Path;
 use std::time::Duration;
 
 use gpuc_core::error::{Code, Coded};
@@ -149,7 +150,7 @@ impl Probe {
 
     /// Like [`Probe::open`], with another limit on how long each round of questions may take.
     pub fn open_within(deadline: Duration) -> Result<Self, ProbeError> {
-        let why = match nvml::Nvml::open(deadline) {
+        let why = match nvml::Nvml::open(nvml::libraries(), deadline) {
             Ok(nvml) => return Ok(Self(Way::Nvml(nvml))),
             // nvidia-smi talks to the same stuck driver, and cannot even be killed then.
             Err(hung @ ProbeError::Hung { .. }) => return Err(hung),
@@ -159,6 +160,12 @@ impl Probe {
             Some(smi) => Ok(Self(Way::Smi(smi))),
             None => Err(ProbeError::Absent { nvml: why }),
         }
+    }
+
+    /// This NVML and nothing else.
+    pub fn open_library(library: &Path, deadline: Duration) -> Result<Self, ProbeError> {
+        let nvml = nvml::Nvml::open(vec![library.into()], deadline)?;
+        Ok(Self(Way::Nvml(nvml)))
     }
 
     /// "NVML" or "nvidia-smi".

@@ -1,0 +1,185 @@
+//! NVML as the driver's library offers it: whole, old, in parts, in trouble.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests only")]
+
+#[path = "../../../tests/support/nvml.rs"]
+mod nvml;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use gpuc_rig::nvidia::{Probe, ProbeError};
+
+/// Long enough for any call that answers, on any machine.
+const PATIENT: Duration = Duration::from_secs(30);
+const HASTY: Duration = Duration::from_millis(300);
+
+/// A probe of a stand-in, which must stay in place while it is used.
+fn probe(defines: &[&str], readings: &str, deadline: Duration) -> Option<(Probe, PathBuf)> {
+    let folder = tempfile::tempdir().unwrap().keep();
+    let library = nvml::stand_in(&folder, defines, readings)?;
+    Some((Probe::open_library(&library, deadline).unwrap(), library))
+}
+
+#[test]
+fn readings_of_several_gpus() {
+    let readings = "GPUS=2\nPOWER_MW=95500\n1_POWER_MW=0\n1_TEMP_C=88\n1_USED_MIB=0\nUTIL=0\n";
+    let Some((mut probe, library)) = probe(&[], readings, PATIENT) else {
+        return;
+    };
+    assert_eq!(probe.tool(), "NVML");
+    let gpus = probe.live().unwrap();
+    assert_eq!(gpus.len(), 2);
+    assert_eq!(gpus[0].power_w, Ok(95.5));
+    assert_eq!(gpus[0].power_limit_w, Ok(170.0));
+    assert_eq!(gpus[0].temp_c, Ok(61.0));
+    // Used as a plan sees it: what the driver reserves is not free.
+    assert_eq!(gpus[0].vram_used_mib, Ok(1300.0));
+    assert_eq!(gpus[0].vram_total_mib, Ok(12288.0));
+    assert_eq!(gpus[0].util_pct, Ok(0.0));
+    // 0 is a reading, not a gap.
+    assert_eq!(gpus[1].power_w, Ok(0.0));
+    assert_eq!(gpus[1].vram_used_mib, Ok(300.0));
+    assert_eq!(gpus[1].temp_c, Ok(88.0));
+    // A reading is asked for each time.
+    let mut conf = library.into_os_string();
+    conf.push(".conf");
+    std::fs::write(conf, "GPUS=1\nTEMP_C=70\n").unwrap();
+    let gpus = probe.live().unwrap();
+    assert_eq!((gpus.len(), gpus[0].temp_c.clone()), (1, Ok(70.0)));
+}
+
+#[test]
+fn identity_of_a_gpu() {
+    let Some((mut probe, _)) = probe(&[], "NAME=Card, 12 GB\nCUDA=13010\n", PATIENT) else {
+        return;
+    };
+    let gpu = probe.identities().unwrap().remove(0);
+    assert_eq!(gpu.name.as_deref(), Ok("Card, 12 GB"));
+    assert_eq!(gpu.source, "nvml-v2");
+    assert_eq!(gpu.vram_total_mib, Ok(12288.0));
+    assert_eq!(gpu.vram_free_mib, Ok(10988.0));
+    assert_eq!(gpu.vram_reserved_mib, Ok(300.0));
+    assert_eq!(gpu.driver_version.as_deref(), Ok("580.95.05"));
+    assert_eq!(gpu.cuda_version.as_deref(), Ok("13.1"));
+    assert_eq!(gpu.compute_capability.as_deref(), Ok("8.9"));
+    assert_eq!((gpu.pcie_gen, gpu.pcie_width), (Ok(4), Ok(16)));
+}
+
+#[test]
+fn an_old_driver_counts_the_reserve_as_used() {
+    let Some((mut probe, _)) = probe(&["-DNO_MEMORY_V2"], "", PATIENT) else {
+        return;
+    };
+    let gpu = probe.identities().unwrap().remove(0);
+    assert_eq!(gpu.source, "nvml-v1");
+    assert_eq!(gpu.vram_free_mib, Ok(10988.0));
+    assert!(gpu.vram_reserved_mib.is_err());
+    assert_eq!(probe.live().unwrap()[0].vram_used_mib, Ok(1300.0));
+}
+
+#[test]
+fn missing_symbols_are_missing_readings() {
+    let Some((mut probe, _)) = probe(&["-DFEW_SYMBOLS"], "", PATIENT) else {
+        return;
+    };
+    let live = probe.live().unwrap().remove(0);
+    assert!(
+        live.power_w
+            .unwrap_err()
+            .contains("nvmlDeviceGetPowerUsage")
+    );
+    assert!(live.temp_c.is_err() && live.util_pct.is_err() && live.power_limit_w.is_err());
+    assert_eq!(live.vram_total_mib, Ok(12288.0));
+    let gpu = probe.identities().unwrap().remove(0);
+    assert!(gpu.name.is_err() && gpu.pcie_gen.is_err() && gpu.driver_version.is_err());
+    assert_eq!(gpu.vram_total_mib, Ok(12288.0));
+}
+
+#[test]
+fn what_fails_says_so_and_leaves_the_rest() {
+    let readings = "GPUS=2\n0_FAIL_HANDLE=15\n1_FAIL_UTIL=3\n1_FAIL_MEMORY=15\n";
+    let Some((mut probe, _)) = probe(&[], readings, PATIENT) else {
+        return;
+    };
+    let gpus = probe.live().unwrap();
+    // A lost GPU stays in the list.
+    assert!(
+        gpus[0]
+            .temp_c
+            .clone()
+            .unwrap_err()
+            .contains("fell off the bus")
+    );
+    assert!(
+        gpus[1]
+            .util_pct
+            .clone()
+            .unwrap_err()
+            .contains("not available")
+    );
+    assert!(gpus[1].vram_used_mib.is_err() && gpus[1].vram_total_mib.is_err());
+    assert_eq!(gpus[1].temp_c, Ok(61.0));
+}
+
+#[test]
+fn a_call_that_hangs_costs_its_own_reading_and_those_behind_it() {
+    let Some((mut probe, _)) = probe(&[], "GPUS=2\n1_HANG_TEMP_C=1\n", HASTY) else {
+        return;
+    };
+    let begun = Instant::now();
+    let gpus = probe.live().unwrap();
+    assert_eq!(gpus[0].temp_c, Ok(61.0));
+    assert_eq!(gpus[1].power_w, Ok(95.0));
+    assert_eq!(
+        gpus[1].temp_c.clone().unwrap_err(),
+        "NVML did not answer within 0.3 s"
+    );
+    assert!(gpus[1].vram_used_mib.is_err());
+    // The next round does not wait for it again.
+    assert!(matches!(
+        probe.live(),
+        Err(ProbeError::Hung { tool: "NVML", .. })
+    ));
+    assert!(begun.elapsed() < PATIENT);
+}
+
+#[test]
+fn a_library_that_never_gets_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = nvml::stand_in(folder.path(), &[], "HANG_INIT=1\n") else {
+        return;
+    };
+    let opened = Probe::open_library(&library, HASTY);
+    assert_eq!(
+        opened.unwrap_err(),
+        ProbeError::Hung {
+            tool: "NVML",
+            after: HASTY
+        }
+    );
+}
+
+#[test]
+fn a_library_that_cannot_be_used_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("nothing.so");
+    let no_library = folder.path().join("text.so");
+    std::fs::write(&no_library, "text").unwrap();
+    for library in [&missing, &no_library] {
+        let e = Probe::open_library(library, PATIENT)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            e.contains(library.file_name().unwrap().to_str().unwrap()),
+            "{e}"
+        );
+    }
+    let Some(library) = nvml::stand_in(folder.path(), &[], "FAIL_INIT=9\n") else {
+        return;
+    };
+    let e = Probe::open_library(&library, PATIENT)
+        .unwrap_err()
+        .to_string();
+    assert!(e.contains("driver is not loaded"), "{e}");
+}

@@ -1,0 +1,93 @@
+//! What can be said to the profile command.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+use crate::CommonArgs;
+
+const AFTER: &str = "\
+Examples:
+  gpu-container-profile -o rig.json
+  gpu-container-profile --no-bench --model-config config.json --quant gguf-q4_k_m -o profile.json
+  gpu-container-profile --from-profile rig.json --model-config config.json -o profile.json
+
+Environment:
+  GPU_CONTAINER_BENCH_DIR  the folder for the NVMe benchmark, unless --bench-dir names one
+  GPUC_NVML_LIB            the only NVML library to try
+
+Exit status:
+  0    profiled
+  2    bad usage or input, an output that cannot be written, or a failed --emit-baseline
+  130  interrupted";
+
+/// Measures this rig (GPU, platform, bandwidth, memory) and analyses a model, into profile.json.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gpu-container-profile",
+    version,
+    args_override_self = true,
+    after_help = AFTER
+)]
+pub struct Args {
+    /// Analyse the model that this HuggingFace config.json describes (`-` reads standard input)
+    #[arg(long, value_name = "FILE")]
+    pub model_config: Option<PathBuf>,
+
+    /// Call the model this, rather than what its configuration calls it
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    pub model_name: Option<String>,
+
+    /// Quantisation of the model's weights, such as gguf-q4_k_m
+    #[arg(long, value_name = "TAG")]
+    pub quant: Option<String>,
+
+    /// Date that the profile bears [default: today in UTC]
+    #[arg(long, value_name = "ISO")]
+    pub date: Option<String>,
+
+    /// Read what the rig says about itself, but measure no bandwidth
+    #[arg(long)]
+    pub no_bench: bool,
+
+    /// Folder on the NVMe drive to measure [default: $GPU_CONTAINER_BENCH_DIR, else /bench]
+    #[arg(long, value_name = "DIR")]
+    pub bench_dir: Option<PathBuf>,
+
+    /// Write the profile to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Take the rig from this profile instead of measuring this one (`-` reads standard input)
+    #[arg(long, value_name = "FILE")]
+    pub from_profile: Option<PathBuf>,
+
+    /// Also store the measurements in the baseline database
+    #[arg(long)]
+    pub emit_baseline: bool,
+
+    /// The baseline database, made when missing [default: baseline.db in the user's data folder]
+    #[arg(long, value_name = "FILE")]
+    pub baseline_db: Option<PathBuf>,
+
+    /// What to call the surroundings of the measurement in the baseline database
+    #[arg(long, value_name = "TEXT")]
+    pub baseline_context: Option<String>,
+
+    /// Show the whole chain of causes of an error
+    #[arg(long)]
+    pub debug: bool,
+}
+
+impl Args {
+    /// The date that was given; an empty one counts as none.
+    pub fn given_date(&self) -> Option<&str> {
+        self.date.as_deref().filter(|d| !d.is_empty())
+    }
+}
+
+impl CommonArgs for Args {
+    fn debug(&self) -> bool {
+        self.debug
+    }
+}

@@ -1,0 +1,171 @@
+/* A stand-in for libnvidia-ml.so.1, so that no test needs a GPU.
+ *
+ * A reading KEY of GPU n is looked up as n_KEY, then as KEY: in the environment with the prefix
+ * GPUC_STUB_, then in the file <this library>.conf, lines of KEY=value, read anew at each call so
+ * that a test can change a reading while a job runs. FAIL_KEY=code makes a call fail with NVML's
+ * code (3 not supported, 9 driver not loaded, 15 GPU lost, 999 unknown), HANG_KEY=1 never return.
+ *
+ * -DNO_MEMORY_V2 leaves out what drivers before R510 lack, -DFEW_SYMBOLS all that is not needed
+ * to count GPUs and to read their memory. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef unsigned long long u64;
+typedef int nvml_return;
+typedef size_t *device;
+struct memory_v1 { u64 total, free, used; };
+struct memory_v2 { unsigned version; u64 total, reserved, free, used; };
+struct utilization { unsigned gpu, memory; };
+
+static const size_t numbers[64] = {
+  0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26,
+  27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50,
+  51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+
+static int from_file(const char *key, char *out, size_t room) {
+  Dl_info self;
+  char path[4096], line[256];
+  size_t n = strlen(key);
+  int found = 0;
+  if (!dladdr((void *)numbers, &self) || !self.dli_fname) return 0;
+  snprintf(path, sizeof path, "%s.conf", self.dli_fname);
+  FILE *f = fopen(path, "r");
+  if (!f) return 0;
+  while (!found && fgets(line, sizeof line, f)) {
+    if (strncmp(line, key, n) == 0 && line[n] == '=') {
+      line[strcspn(line, "\r\n")] = 0;
+      snprintf(out, room, "%s", line + n + 1);
+      found = 1;
+    }
+  }
+  fclose(f);
+  return found;
+}
+
+static int text(device gpu, const char *prefix, const char *key, char *out, size_t room) {
+  char name[2][96], variable[128];
+  snprintf(name[0], sizeof name[0], "%d_%s%s", gpu ? (int)*gpu : -1, prefix, key);
+  snprintf(name[1], sizeof name[1], "%s%s", prefix, key);
+  for (int i = gpu ? 0 : 1; i < 2; i++) {
+    snprintf(variable, sizeof variable, "GPUC_STUB_%s", name[i]);
+    const char *value = getenv(variable);
+    if (value) {
+      snprintf(out, room, "%s", value);
+      return 1;
+    }
+    if (from_file(name[i], out, room)) return 1;
+  }
+  return 0;
+}
+
+static u64 number(device gpu, const char *prefix, const char *key, u64 otherwise) {
+  char value[64];
+  return text(gpu, prefix, key, value, sizeof value) ? strtoull(value, NULL, 10) : otherwise;
+}
+
+/* What a call does before it answers. */
+static nvml_return trouble(device gpu, const char *key) {
+  if (number(gpu, "HANG_", key, 0))
+    for (;;) pause();
+  return (nvml_return)number(gpu, "FAIL_", key, 0);
+}
+
+#define TROUBLE(gpu, key) \
+  do { nvml_return r = trouble(gpu, key); if (r) return r; } while (0)
+#define READ(name, type, key, otherwise) \
+  nvml_return name(device gpu, type *out) { \
+    TROUBLE(gpu, key); \
+    *out = (type)number(gpu, "", key, otherwise); \
+    return 0; \
+  }
+#define MIB (1ULL << 20)
+
+static u64 gpus(void) {
+  u64 n = number(NULL, "", "GPUS", 1);
+  return n > 64 ? 64 : n;
+}
+
+nvml_return nvmlInit_v2(void) { TROUBLE(NULL, "INIT"); return 0; }
+#ifndef FEW_SYMBOLS
+nvml_return nvmlShutdown(void) { return 0; }
+#endif
+nvml_return nvmlDeviceGetCount_v2(unsigned *n) {
+  TROUBLE(NULL, "COUNT");
+  *n = (unsigned)gpus();
+  return 0;
+}
+nvml_return nvmlDeviceGetHandleByIndex_v2(unsigned index, device *gpu) {
+  if (index >= gpus()) return 2;
+  *gpu = (device)&numbers[index];
+  TROUBLE(*gpu, "HANDLE");
+  return 0;
+}
+
+static u64 total(device gpu) { return number(gpu, "", "TOTAL_MIB", 12288) * MIB; }
+static u64 reserved(device gpu) { return number(gpu, "", "RESERVED_MIB", 300) * MIB; }
+static u64 used(device gpu) { return number(gpu, "", "USED_MIB", 1000) * MIB; }
+
+#ifndef NO_MEMORY_V2
+nvml_return nvmlDeviceGetMemoryInfo_v2(device gpu, struct memory_v2 *m) {
+  TROUBLE(gpu, "MEMORY");
+  if (m->version != (sizeof *m | 2u << 24)) return 25;
+  m->total = total(gpu);
+  m->reserved = reserved(gpu);
+  m->used = used(gpu);
+  m->free = m->total - m->used - m->reserved;
+  return 0;
+}
+#endif
+nvml_return nvmlDeviceGetMemoryInfo(device gpu, struct memory_v1 *m) {
+  TROUBLE(gpu, "MEMORY");
+  m->total = total(gpu);
+  m->used = used(gpu) + reserved(gpu);
+  m->free = m->total - m->used;
+  return 0;
+}
+
+#ifndef FEW_SYMBOLS
+static nvml_return copy(device gpu, const char *key, const char *otherwise, char *out, unsigned n) {
+  TROUBLE(gpu, key);
+  if (!text(gpu, "", key, out, n)) snprintf(out, n, "%s", otherwise);
+  return 0;
+}
+nvml_return nvmlSystemGetDriverVersion(char *out, unsigned n) {
+  return copy(NULL, "DRIVER", "580.95.05", out, n);
+}
+nvml_return nvmlDeviceGetName(device gpu, char *out, unsigned n) {
+  return copy(gpu, "NAME", "Stand-in RTX 0070", out, n);
+}
+nvml_return nvmlSystemGetCudaDriverVersion_v2(int *out) {
+  TROUBLE(NULL, "CUDA");
+  *out = (int)number(NULL, "", "CUDA", 12080);
+  return 0;
+}
+nvml_return nvmlDeviceGetCudaComputeCapability(device gpu, int *major, int *minor) {
+  TROUBLE(gpu, "CAPABILITY");
+  *major = (int)number(gpu, "", "CC_MAJOR", 8);
+  *minor = (int)number(gpu, "", "CC_MINOR", 9);
+  return 0;
+}
+READ(nvmlDeviceGetMaxPcieLinkGeneration, unsigned, "PCIE_GEN", 4)
+READ(nvmlDeviceGetMaxPcieLinkWidth, unsigned, "PCIE_WIDTH", 16)
+READ(nvmlDeviceGetPowerUsage, unsigned, "POWER_MW", 95000)
+READ(nvmlDeviceGetEnforcedPowerLimit, unsigned, "LIMIT_MW", 170000)
+READ(nvmlDeviceGetPowerManagementLimit, unsigned, "LIMIT_MW", 170000)
+nvml_return nvmlDeviceGetTemperature(device gpu, int sensor, unsigned *out) {
+  (void)sensor;
+  TROUBLE(gpu, "TEMP_C");
+  *out = (unsigned)number(gpu, "", "TEMP_C", 61);
+  return 0;
+}
+nvml_return nvmlDeviceGetUtilizationRates(device gpu, struct utilization *out) {
+  TROUBLE(gpu, "UTIL");
+  out->gpu = (unsigned)number(gpu, "", "UTIL", 42);
+  out->memory = 17;
+  return 0;
+}
+#endif
