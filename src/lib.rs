@@ -1,5 +1,6 @@
 //! What the five commands share: parse, run, render the error, end with the right status.
 
+pub mod concentration;
 mod deliver;
 pub mod profile;
 pub mod receipt;

@@ -1,5 +1,11 @@
 //! A small builder for running the real binaries: arguments and files in, a [`Run`] out.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses a part of it"
+)]
+
+pub mod gguf;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

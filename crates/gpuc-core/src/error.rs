@@ -138,6 +138,13 @@ impl Fault {
         self
     }
 
+    /// The same fault, its message begun with the file it is about.
+    #[must_use]
+    pub fn about(mut self, file: impl fmt::Display) -> Self {
+        self.message = format!("{file}: {}", self.message);
+        self
+    }
+
     /// The stable code.
     pub fn code(&self) -> Code {
         self.code
@@ -238,5 +245,6 @@ mod tests {
         assert_eq!(f.to_string(), "profile.json: not JSON");
         assert_eq!(f.hint(), Some("run gpu-container-profile"));
         assert_eq!(f.causes(), ["invalid digit found in string"]);
+        assert_eq!(f.about("a").to_string(), "a: profile.json: not JSON");
     }
 }

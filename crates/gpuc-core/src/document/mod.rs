@@ -22,3 +22,4 @@ pub use profile::{
 };
 pub use receipt::Receipt;
 pub use trace::{LayerCounts, Trace};
+pub(crate) use trace::{MAX_EXPERTS, MAX_LAYERS};

@@ -12,6 +12,11 @@ use serde::{Deserialize, Serialize};
 use crate::json::number::{count, or_default};
 use crate::units::floor_bytes;
 
+/// Experts in one layer, at most: no model has nearly as many.
+pub(crate) const MAX_EXPERTS: usize = 1 << 16;
+/// Layers in one trace, at most.
+pub(crate) const MAX_LAYERS: usize = 1 << 12;
+
 /// Routing counts of one workload.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Trace {
@@ -89,6 +94,9 @@ impl<'de> Visitor<'de> for Layers {
         let mut all = Vec::new();
         while let Some(Entry(layer)) = seq.next_element()? {
             all.extend(layer);
+            if all.len() > MAX_LAYERS {
+                return Err(de::Error::custom(format!("more than {MAX_LAYERS} layers")));
+            }
         }
         Ok(all)
     }
@@ -210,6 +218,11 @@ impl<'de> Visitor<'de> for Counts {
                 .checked_add(n)
                 .ok_or_else(|| de::Error::custom("the counts of a layer sum to more than 2^64"))?;
             all.push(n);
+            if all.len() > MAX_EXPERTS {
+                return Err(de::Error::custom(format!(
+                    "more than {MAX_EXPERTS} experts in a layer"
+                )));
+            }
         }
         Ok(all)
     }
@@ -353,6 +366,14 @@ mod tests {
             let got = trace(layers);
             assert!(got.is_err(), "{layers}: {got:?}");
         }
+    }
+
+    #[test]
+    fn a_trace_is_bounded() {
+        let layers = |n: usize| format!("[{}{{}}]", "{},".repeat(n - 1));
+        assert!(trace(&layers(MAX_LAYERS)).is_ok() && trace(&layers(MAX_LAYERS + 1)).is_err());
+        let counts = |n: usize| format!(r#"[{{"expert_counts": [{}1]}}]"#, "1,".repeat(n - 1));
+        assert!(trace(&counts(MAX_EXPERTS)).is_ok() && trace(&counts(MAX_EXPERTS + 1)).is_err());
     }
 
     #[test]

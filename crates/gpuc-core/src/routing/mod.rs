@@ -3,8 +3,11 @@
 //! Counts of visits per layer and expert come in, from a trace or from an importance matrix; a
 //! report with a verdict goes out. It says nothing about speed: that is the planner's part.
 
+mod element;
+mod imatrix;
 mod report;
 mod trace;
 
+pub use imatrix::{CountsTensor, ImatrixError, counts_tensors, imatrix_trace, is_old_imatrix};
 pub use report::{report, summary};
 pub use trace::{TraceError, read_trace};

@@ -2,7 +2,7 @@
 
 use crate::document::Trace;
 use crate::error::{Code, Coded};
-use crate::json::{self, JsonError};
+use crate::json::JsonError;
 use crate::text;
 
 /// Why a trace cannot be used.
@@ -45,9 +45,9 @@ pub fn read_trace(bytes: &[u8], name: &str) -> Result<Trace, TraceError> {
         name: name.to_owned(),
         source,
     };
-    let trace = json::read(bytes).map_err(json)?;
-    // A derived reader takes an array for the fields in their order; a trace is an object.
     let text = text::decode(bytes).map_err(|e| json(e.into()))?;
+    let trace = serde_json::from_str(&text).map_err(|e| json(e.into()))?;
+    // A derived reader takes an array for the fields in their order; a trace is an object.
     if text.trim_start().starts_with('{') {
         Ok(trace)
     } else {

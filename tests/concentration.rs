@@ -1,0 +1,345 @@
+//! `gpu-container-concentration` end to end: verdicts, statuses, and what it refuses.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::gguf::{self, Tensor};
+use support::{Run, Tool};
+
+fn trace(layers: &Value) -> Value {
+    json!({
+        "model": "m", "num_experts": 4, "experts_per_token": 2, "n_tokens": 50, "layers": layers,
+    })
+}
+
+fn skewed() -> String {
+    trace(&json!([{"layer_index": 0, "expert_counts": [97, 1, 1, 1]}])).to_string()
+}
+
+fn even() -> String {
+    trace(&json!([{"layer_index": 0, "expert_counts": [25, 25, 25, 25]}])).to_string()
+}
+
+fn run_trace(bytes: impl AsRef<[u8]>) -> Run {
+    Tool::new("concentration")
+        .file("t.json", bytes)
+        .args(["--trace", "t.json"])
+        .run()
+}
+
+fn run_imatrix(bytes: impl AsRef<[u8]>) -> Run {
+    Tool::new("concentration")
+        .file("i.gguf", bytes)
+        .args(["--imatrix", "i.gguf"])
+        .run()
+}
+
+/// The trace with `key` set to `value`.
+fn with(key: &str, value: Value) -> String {
+    let mut t: Value = serde_json::from_str(&even()).unwrap();
+    t[key] = value;
+    t.to_string()
+}
+
+#[test]
+fn the_verdict_is_the_status() {
+    let run = run_trace(skewed()).expect_status(5);
+    let report = run.json();
+    assert_eq!(report["cache_helps"], true);
+    assert_eq!(report["hot_frac_for_coverage"], 0.25);
+    assert_eq!(report["per_layer"][0]["total_mass"], 100);
+    assert!(
+        run.stderr.starts_with("m: a per-expert cache could help"),
+        "{}",
+        run.stderr
+    );
+    let run = run_trace(even()).expect_status(0);
+    assert_eq!(run.json()["cache_helps"], false);
+    assert!(run.stderr.contains("not justified"), "{}", run.stderr);
+}
+
+#[test]
+fn flags_move_the_line() {
+    let cases = [
+        (&["--threshold", "0.25"][..], 0),
+        (&["--threshold", "0.26"][..], 5),
+        (&["--coverage", "0.98"][..], 0),
+        (&["--coverage", "0.98", "--coverage", "0.97"][..], 5),
+        (&["--coverage", "2"][..], 0),
+        (&["--topk", "0"][..], 5),
+        (&["--model-name", "other"][..], 5),
+    ];
+    for (flags, status) in cases {
+        let tool = Tool::new("concentration")
+            .args(["--trace", "-"])
+            .args(flags);
+        let run = tool.stdin(skewed()).run().expect_status(status);
+        assert_eq!(run.json()["model"], "m", "a trace names its own model");
+    }
+}
+
+#[test]
+fn the_report_goes_to_a_file_whole_or_not_at_all() {
+    let tool = || Tool::new("concentration").file("t.json", skewed());
+    let run = tool()
+        .args(["--trace", "t.json", "-o", "r.json"])
+        .run()
+        .expect_status(5);
+    assert!(run.stdout.is_empty() && run.stderr.contains("wrote r.json"));
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(run.path("r.json")).unwrap()).unwrap();
+    assert_eq!(report["cache_helps"], true);
+    tool()
+        .args(["--trace", "t.json", "-o", "no/r.json"])
+        .run()
+        .expect_error("IO_WRITE_FAILED");
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    let cases: [&[&str]; 13] = [
+        &[],
+        &["--trace", "t.json", "--imatrix", "i.gguf"],
+        &["--trace", "t.json", "--topk", "x"],
+        &["--trace", "t.json", "--topk=-3"],
+        &["--trace", "t.json", "--topk", "2.0"],
+        &["--trace", "t.json", "--topk", "1_0"],
+        &["--trace", "t.json", "--topk", "99999999999999999999"],
+        &["--trace", "t.json", "--coverage", "most"],
+        &["--trace", "t.json", "--coverage=-1"],
+        &["--trace", "t.json", "--coverage", "nan"],
+        &["--trace", "t.json", "--threshold=-0.5"],
+        &["--trace", "t.json", "--threshold", "inf"],
+        &["--trac", "t.json"],
+    ];
+    for args in cases {
+        let tool = Tool::new("concentration").file("t.json", skewed());
+        tool.args(args).run().expect_error("INPUT_USAGE");
+    }
+}
+
+#[test]
+fn help_shows_examples_and_statuses() {
+    let help = Tool::new("concentration")
+        .arg("--help")
+        .run()
+        .expect_status(0)
+        .stdout;
+    for part in [
+        "Examples:",
+        "--imatrix imatrix.gguf",
+        "Exit status:",
+        "  5  ",
+    ] {
+        assert!(help.contains(part), "{help}");
+    }
+}
+
+#[test]
+fn a_trace_may_come_from_powershell() {
+    let text = skewed();
+    let bom = ["\u{feff}".as_bytes(), text.as_bytes()].concat();
+    let utf16: Vec<u8> = [0xff, 0xfe]
+        .into_iter()
+        .chain(text.encode_utf16().flat_map(u16::to_le_bytes))
+        .collect();
+    for bytes in [bom, utf16] {
+        run_trace(bytes).expect_status(5);
+    }
+}
+
+#[test]
+fn what_is_no_trace_prints_no_report() {
+    let documents = [
+        String::new(),
+        "[]".into(),
+        "null".into(),
+        "5".into(),
+        "\"x\"".into(),
+        skewed() + " more",
+        // Python's JSON: NaN, infinities, lone surrogates, nesting without end.
+        skewed().replace("97", "NaN"),
+        skewed().replace("97", "1e400"),
+        skewed().replace("\"m\"", r#""\ud800""#),
+        format!("{{\"x\":{}", "[".repeat(5000)),
+        with("num_experts", Value::Null),
+        with("num_experts", json!("4")),
+        with("num_experts", json!(true)),
+        with("num_experts", json!(-4)),
+        with("num_experts", json!(4.5)),
+        skewed().replace(
+            "\"num_experts\":4",
+            "\"num_experts\":123456789012345678901234567890",
+        ),
+        with("n_tokens", json!("50")),
+        with("model", json!(["m"])),
+        with("layers", json!(7)),
+        with("layers", json!([{"expert_counts": [3, null]}])),
+        with("layers", json!([{"expert_counts": [3, -1]}])),
+        with("layers", json!([{"expert_counts": [3, true]}])),
+        with("layers", json!([{"expert_counts": ["3", " 1 "]}])),
+        with("layers", json!([{"expert_counts": "123"}])),
+    ];
+    for text in documents {
+        let run = run_trace(&text);
+        assert_eq!(run.code(), Some("IO_TRACE_UNREADABLE"), "{text:.80}");
+        run.expect_error("IO_TRACE_UNREADABLE");
+    }
+    run_trace(b"{\"model\": \"\xff\"}").expect_error("IO_TRACE_UNREADABLE");
+    for key in ["model", "num_experts", "experts_per_token", "n_tokens"] {
+        let mut t: Value = serde_json::from_str(&even()).unwrap();
+        t.as_object_mut().unwrap().remove(key);
+        run_trace(t.to_string()).expect_error("IO_TRACE_UNREADABLE");
+    }
+    let tool = || Tool::new("concentration").file("d/x", "").arg("--trace");
+    tool()
+        .arg("nope.json")
+        .run()
+        .expect_error("IO_TRACE_UNREADABLE");
+    tool().arg("d").run().expect_error("IO_TRACE_UNREADABLE");
+}
+
+#[test]
+fn debug_keeps_the_status() {
+    let run = Tool::new("concentration")
+        .args(["--trace", "nope", "--debug"])
+        .run();
+    run.expect_error("IO_TRACE_UNREADABLE");
+}
+
+#[cfg(unix)]
+#[test]
+fn an_endless_input_is_given_up() {
+    for flag in ["--trace", "--imatrix"] {
+        let run = Tool::new("concentration").args([flag, "/dev/zero"]).run();
+        assert_eq!(run.status, 2, "{}", run.stderr);
+    }
+}
+
+#[test]
+fn an_imatrix_is_read_where_its_counts_lie() {
+    let file = gguf::file(&[
+        Tensor::f32("blk.3.ffn_down_exps.weight.in_sum2", &[0.5; 40]),
+        Tensor::counts(3, &[800.0, 100.0, 50.0, 50.0]),
+        Tensor::counts(1, &[970.0, 10.0, 10.0, 10.0]),
+        Tensor::f32("blk.0.attn_q.weight.counts", &[7.0]),
+    ]);
+    let run = Tool::new("concentration")
+        .file("i.gguf", file)
+        .args(["--imatrix", "i.gguf", "--topk", "3", "--model-name", "tiny"])
+        .run()
+        .expect_status(5);
+    let r = run.json();
+    assert_eq!(
+        (&r["model"], &r["num_experts"], &r["n_tokens"]),
+        (&json!("tiny"), &json!(4), &json!(333))
+    );
+    assert_eq!(r["hot_frac_for_coverage"], 0.375);
+    let layers: Vec<_> = r["per_layer"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| &l["layer_index"])
+        .collect();
+    assert_eq!(layers, [1, 3]);
+}
+
+#[test]
+fn llama_imatrix_s_own_files() {
+    // Recorded with llama.cpp on a tiny random MoE model (16 experts, 4 blocks, near-even routing).
+    let report = run_imatrix(include_bytes!("data/imatrix-micro.gguf"))
+        .expect_status(0)
+        .json();
+    assert_eq!(
+        (&report["model"], &report["num_experts"]),
+        (&json!("model"), &json!(16))
+    );
+    assert_eq!(
+        (&report["n_layers"], &report["n_tokens"]),
+        (&json!(4), &json!(5120))
+    );
+    assert_eq!(report["hot_frac_for_coverage"], 0.8125);
+    let score = report["concentration_score"].as_f64().unwrap();
+    assert!((score - 0.038_504_194_698_451_37).abs() < 1e-12, "{score}");
+
+    let run = run_imatrix(include_bytes!("data/imatrix-micro.dat"));
+    assert!(run.stderr.contains(".dat"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("hint: run llama-imatrix"),
+        "{}",
+        run.stderr
+    );
+    run.expect_error("INPUT_BAD_IMATRIX");
+}
+
+#[test]
+fn what_is_no_imatrix_is_refused() {
+    let good = gguf::file(&[
+        Tensor::counts(0, &[9.0, 1.0]),
+        Tensor::counts(1, &[9.0, 1.0]),
+    ]);
+    run_imatrix(&good).expect_status(0);
+    // However it is cut, it is refused the same way.
+    for n in (0..good.len() - 32).step_by(3) {
+        run_imatrix(&good[..n]).expect_error("INPUT_BAD_IMATRIX");
+    }
+    let huge = |at: usize| {
+        let mut bytes = good.clone();
+        bytes[at..at + 8].copy_from_slice(&(1u64 << 56).to_le_bytes());
+        bytes
+    };
+    let version = |v: u32| [&good[..4], &v.to_le_bytes(), &good[8..]].concat();
+    let bad = [
+        huge(8),
+        huge(16),
+        version(1),
+        version(4),
+        [b"GGML", &good[4..]].concat(),
+        b"PK\x03\x04 some other kind of file".to_vec(),
+        vec![0; 4096],
+        gguf::file(&[]),
+        gguf::file(&[Tensor::f32(
+            "blk.0.ffn_gate_exps.weight.counts",
+            &[9.0, 1.0],
+        )]),
+        gguf::file(&[Tensor::counts(0, &[f32::NAN, 1.0])]),
+        gguf::file(&[Tensor::counts(0, &[f32::INFINITY, 1.0])]),
+        gguf::file(&[Tensor::counts(0, &[-2.0, 4.0])]),
+        gguf::file(&[Tensor::counts(0, &[1e30, 4.0])]),
+        gguf::file(&[Tensor {
+            ggml_type: 99,
+            ..Tensor::counts(0, &[9.0, 1.0])
+        }]),
+        gguf::file(&[Tensor {
+            dims: vec![u64::MAX, 2],
+            ..Tensor::counts(0, &[9.0, 1.0])
+        }]),
+    ];
+    for bytes in bad {
+        run_imatrix(bytes).expect_error("INPUT_BAD_IMATRIX");
+    }
+    for name in ["nope.gguf", "d", "-"] {
+        let tool = Tool::new("concentration").file("d/x", "");
+        tool.args(["--imatrix", name])
+            .run()
+            .expect_error("INPUT_BAD_IMATRIX");
+    }
+}
+
+#[test]
+fn a_big_endian_imatrix_is_refused_by_name() {
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3u32.to_be_bytes());
+    bytes.extend(1u64.to_be_bytes());
+    bytes.extend(0u64.to_be_bytes());
+    bytes.extend([0; 64]);
+    let run = run_imatrix(bytes);
+    assert!(run.stderr.contains("big-endian"), "{}", run.stderr);
+    run.expect_error("INPUT_BAD_IMATRIX");
+}
