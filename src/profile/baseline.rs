@@ -3,16 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use gpuc_core::document::Profile;
+use gpuc_core::document::{Hardware, Platform, Profile};
 use gpuc_core::error::{Code, Fault};
 use gpuc_rig::baseline::{Measurement, Provenance, store};
+use serde::Serialize;
 
 use super::Args;
 use crate::write_atomically;
 
 /// Stores the measurements; none at all is a failure, for nothing could be compared later.
-pub(super) fn emit(args: &Args, profile: &Profile) -> Result<(), Fault> {
-    let measurements = measurements(profile);
+pub(super) fn emit<E: Serialize>(args: &Args, profile: &Profile<E>) -> Result<(), Fault> {
+    let measurements = measurements(&profile.hardware);
     if measurements.is_empty() {
         return Err(failed("the profile holds no measurement to store")
             .with_hint("profile a machine with a GPU, or leave --emit-baseline out"));
@@ -27,7 +28,7 @@ pub(super) fn emit(args: &Args, profile: &Profile) -> Result<(), Fault> {
         context: args
             .baseline_context
             .clone()
-            .unwrap_or_else(|| surroundings(profile)),
+            .unwrap_or_else(|| surroundings(profile.hardware.platform.as_ref())),
         source_file: format!("baselines/{stem}.json"),
         date: date.to_owned(),
     };
@@ -42,7 +43,7 @@ fn failed(message: impl Into<String>) -> Fault {
     Fault::new(Code::RuntimeEmitBaselineFailed, message)
 }
 
-fn keep(profile: &Profile, path: &Path) -> Result<(), Fault> {
+fn keep<E: Serialize>(profile: &Profile<E>, path: &Path) -> Result<(), Fault> {
     let text = gpuc_core::json::write(profile)
         .map_err(|e| failed("the profile cannot be written as JSON").with_cause(e))?;
     if let Some(folder) = path.parent() {
@@ -53,9 +54,9 @@ fn keep(profile: &Profile, path: &Path) -> Result<(), Fault> {
 }
 
 /// The order is the table's; what was not measured has no row.
-fn measurements(profile: &Profile) -> Vec<Measurement> {
-    let bandwidth = &profile.hardware.bandwidth;
-    let gpu = &profile.hardware.gpu;
+fn measurements(hardware: &Hardware) -> Vec<Measurement> {
+    let bandwidth = &hardware.bandwidth;
+    let gpu = &hardware.gpu;
     [
         ("pcie_h2d_gbps", bandwidth.pcie_h2d_gbps, "GB/s"),
         ("pcie_d2h_gbps", bandwidth.pcie_d2h_gbps, "GB/s"),
@@ -84,8 +85,7 @@ fn measurements(profile: &Profile) -> Vec<Measurement> {
     .collect()
 }
 
-fn surroundings(profile: &Profile) -> String {
-    let platform = profile.hardware.platform.as_ref();
+fn surroundings(platform: Option<&Platform>) -> String {
     let inside = platform.is_some_and(|p| p.in_container);
     let mut words = if inside { "in-container" } else { "host" }.to_owned();
     if platform.is_some_and(|p| p.wsl2) {

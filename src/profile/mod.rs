@@ -9,6 +9,7 @@ mod saved;
 use gpuc_core::document::{Profile, SCHEMA_VERSION};
 use gpuc_core::exit::Exit;
 use gpuc_rig::host::today;
+use serde::Serialize;
 
 pub use args::Args;
 
@@ -21,34 +22,46 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         check_writable(out)?;
     }
     let model = model::given(args)?;
-    let mut profile = if let Some(path) = &args.from_profile {
-        saved::read(path)?
-    } else {
-        let (hardware, notes) = rig::measure(args);
-        let created = args.given_date().map_or_else(today, Into::into);
-        Profile {
-            schema_version: SCHEMA_VERSION.into(),
-            created,
-            hardware,
+    let saved = args.from_profile.as_deref().map(saved::read).transpose()?;
+    let mut profile = match saved {
+        // It is passed on as it is, and may say less than a plan needs.
+        Some(saved) if model.is_none() => return finish(args, &saved),
+        Some(saved) => Profile {
+            schema_version: saved.schema_version,
+            created: saved.created,
+            hardware: saved.hardware,
             model: None,
-            notes,
+            notes: saved.notes,
+        },
+        None => {
+            let (hardware, notes) = rig::measure(args);
+            let created = args.given_date().map_or_else(today, Into::into);
+            Profile {
+                schema_version: SCHEMA_VERSION.into(),
+                created,
+                hardware,
+                model: None,
+                notes,
+            }
         }
     };
-    match model {
-        Some((model, notes)) => {
-            profile.model = Some(model);
-            profile.notes.extend(notes);
-        }
-        None if args.from_profile.is_none() => profile.notes.push(
+    if let Some((model, notes)) = model {
+        profile.model = Some(model);
+        profile.notes.extend(notes);
+    } else {
+        profile.notes.push(
             "No model was analysed: give its config.json with --model-config here or to \
              gpu-container-plan."
                 .into(),
-        ),
-        None => {}
+        );
     }
+    finish(args, &profile)
+}
+
+fn finish<E: Serialize>(args: &Args, profile: &Profile<E>) -> anyhow::Result<Exit> {
     if args.emit_baseline {
-        baseline::emit(args, &profile)?;
+        baseline::emit(args, profile)?;
     }
-    deliver_json(&profile, args.out.as_deref())?;
+    deliver_json(profile, args.out.as_deref())?;
     Ok(Exit::Ok)
 }

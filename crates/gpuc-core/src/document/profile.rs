@@ -7,9 +7,10 @@ use crate::json::number::{count, non_negative, or_default, plain};
 /// The version that this crate writes.
 pub const SCHEMA_VERSION: &str = "0.1.0";
 
-/// A rig and, when one was given, a model.
+/// A rig and, when one was given, a model; `E` as for [`Model`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Profile {
+#[serde(bound(deserialize = "E: Deserialize<'de> + From<Expert>"))]
+pub struct Profile<E = Expert> {
     /// Version of the document's shape.
     pub schema_version: String,
     /// ISO date of the measurement.
@@ -18,7 +19,7 @@ pub struct Profile {
     pub hardware: Hardware,
     /// The model that was analysed with it.
     #[serde(default)]
-    pub model: Option<Model>,
+    pub model: Option<Model<E>>,
     /// What is missing and what it means.
     #[serde(default, deserialize_with = "or_default")]
     pub notes: Vec<String>,
@@ -160,8 +161,12 @@ pub struct Memory {
 }
 
 /// A model, as the planner needs it.
+///
+/// `E` is [`Expert`] where the experts are needed, and `Option<Expert>` where a document that holds
+/// null in their place is only passed on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Model {
+#[serde(bound(deserialize = "E: Deserialize<'de> + From<Expert>"))]
+pub struct Model<E = Expert> {
     /// Its name.
     pub name: String,
     /// "dense", "moe" or "unknown".
@@ -186,8 +191,8 @@ pub struct Model {
     #[serde(default)]
     pub quant: Option<String>,
     /// Experts, if any.
-    #[serde(default)]
-    pub expert: Expert,
+    #[serde(default = "no_experts")]
+    pub expert: E,
     /// KV cache of one token over all layers, bytes.
     #[serde(default, deserialize_with = "count")]
     pub kv_bytes_per_token: Option<u64>,
@@ -300,6 +305,10 @@ fn unknown() -> Option<String> {
 #[allow(clippy::unnecessary_wraps)]
 fn two() -> Option<f64> {
     Some(2.0)
+}
+
+fn no_experts<E: From<Expert>>() -> E {
+    Expert::default().into()
 }
 
 /// The experts of a mixture-of-experts model.
