@@ -161,19 +161,37 @@ fn nearest(rows: &mut Vec<&Row>, distance: impl Fn(&Row) -> u64) {
     }
 }
 
-/// Mean, deviation and samples over repeats, each weighted by its samples.
-pub(super) fn average(rows: &[&Row]) -> Option<(f64, Option<f64>, u64)> {
-    let samples: u64 = rows.iter().map(|r| r.samples).fold(0, u64::saturating_add);
-    if let [row] = rows {
-        return Some((row.rate?, row.stddev, samples));
-    }
-    let weight = |r: &Row| r.samples as f64 / samples as f64;
-    let mean: f64 = rows.iter().filter_map(|r| Some(r.rate? * weight(r))).sum();
-    let variance: f64 = rows
+/// What repeats measured together.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Average {
+    pub(super) rate: f64,
+    pub(super) stddev: Option<f64>,
+    pub(super) samples: Option<u64>,
+}
+
+/// Mean and deviation over repeats, each weighted by its samples (1 where it does not say).
+pub(super) fn average(rows: &[&Row]) -> Option<Average> {
+    let samples = rows
         .iter()
-        .filter_map(|r| {
-            Some(weight(r) * (r.stddev.unwrap_or(0.0).powi(2) + (r.rate? - mean).powi(2)))
-        })
-        .sum();
-    (!rows.is_empty() && mean.is_finite()).then_some((mean, Some(variance.sqrt()), samples))
+        .filter_map(|r| r.samples)
+        .reduce(u64::saturating_add);
+    if let [row] = rows {
+        return Some(Average {
+            rate: row.rate?,
+            stddev: row.stddev,
+            samples,
+        });
+    }
+    let weight = |r: &Row| r.samples.unwrap_or(1).max(1) as f64;
+    let all: f64 = rows.iter().map(|r| weight(r)).sum();
+    let mean =
+        |of: &dyn Fn(&Row) -> f64| -> f64 { rows.iter().map(|r| of(r) * (weight(r) / all)).sum() };
+    let rate = mean(&|r| r.rate.unwrap_or(0.0));
+    let variance =
+        mean(&|r| r.stddev.unwrap_or(0.0).powi(2) + (r.rate.unwrap_or(0.0) - rate).powi(2));
+    (!rows.is_empty() && rate.is_finite()).then_some(Average {
+        rate,
+        stddev: Some(variance.sqrt()).filter(|s| s.is_finite()),
+        samples,
+    })
 }

@@ -86,7 +86,7 @@ pub fn measure(bench: &Bench, wanted: &Wanted) -> Result<Measured, BenchError> {
     match placed(&prefill, wanted) {
         Ok(rows) => {
             let chosen = settle(&rows, wanted, 512, &mut Vec::new());
-            out.prefill = average(&chosen).map(|(rate, _, _)| rate);
+            out.prefill = average(&chosen).map(|a| a.rate);
         }
         // The decode rate is what a receipt stands on; a prefill of another run is left out.
         Err(e) => out.notes.push(format!("prefill is left out: {e}")),
@@ -141,7 +141,7 @@ fn of_named(decode: &[&Row], prefill: &[&Row], wanted: &Wanted) -> Measured {
         out.stddev = row.stddev;
         out.build = row.setting.build;
         out.model = row.setting.model;
-        out.samples = (row.samples > 1).then_some(row.samples);
+        out.samples = row.samples;
         note_depth(row.depth, wanted, &mut out.notes);
     }
     if decode.len() > 1 {
@@ -155,12 +155,12 @@ fn of_named(decode: &[&Row], prefill: &[&Row], wanted: &Wanted) -> Measured {
 
 /// Fills in the decode side and says where the rows differ from the plan.
 fn describe(chosen: &[&Row], rows: &[&Row], wanted: &Wanted, out: &mut Measured) {
-    let (Some(first), Some((rate, stddev, samples))) = (chosen.first(), average(chosen)) else {
+    let (Some(first), Some(average)) = (chosen.first(), average(chosen)) else {
         return;
     };
-    out.decode = Some(rate);
-    out.stddev = stddev;
-    out.samples = Some(samples);
+    out.decode = Some(average.rate);
+    out.stddev = average.stddev;
+    out.samples = average.samples;
     out.depth = first.depth;
     out.build.clone_from(&first.setting.build);
     out.model.clone_from(&first.setting.model);
@@ -169,10 +169,16 @@ fn describe(chosen: &[&Row], rows: &[&Row], wanted: &Wanted, out: &mut Measured)
         .depth
         .filter(|d| *d > 0)
         .map_or_else(String::new, |d| format!(" at depth {d}"));
-    out.method = match chosen.len() {
-        1 => format!("llama-bench{tokens}{depth}, {samples} samples"),
-        n => format!("llama-bench{tokens}{depth}, {samples} samples in {n} rows"),
+    let samples = match average.samples {
+        None => String::new(),
+        Some(1) => ", 1 sample".into(),
+        Some(n) => format!(", {n} samples"),
     };
+    let rows_used = match chosen.len() {
+        0 | 1 => String::new(),
+        n => format!(" in {n} rows"),
+    };
+    out.method = format!("llama-bench{tokens}{depth}{samples}{rows_used}");
     if let Some(plan) = wanted.n_cpu_moe.filter(|n| *n > 0)
         && first.setting.n_cpu_moe.is_none()
     {

@@ -59,7 +59,11 @@ pub fn prove(plan: &Plan, measured: &Measured) -> Receipt {
     let decode = measured.decode;
     let ceiling = ceiling(plan);
     let forecast = plan.predicted_decode_tok_s;
-    let share = |of: Option<f64>| Some((decode?, of.filter(|x| *x > 0.0)?));
+    // A rate beside which the other vanishes has no share that a number could hold.
+    let share = |of: Option<f64>| {
+        let (m, of) = (decode?, of.filter(|x| *x > 0.0)?);
+        (100.0 * m / of).is_finite().then_some((m, of))
+    };
     let band = plan
         .predicted_band_low_tok_s
         .zip(plan.predicted_band_high_tok_s);

@@ -31,8 +31,8 @@ pub struct Row {
     pub rate: Option<f64>,
     /// Standard deviation of the rate.
     pub stddev: Option<f64>,
-    /// Repetitions behind the rate; 1 where the row does not say.
-    pub samples: u64,
+    /// Repetitions behind the rate, where the row says.
+    pub samples: Option<u64>,
     /// Tokens of the test: generated for decode, prompted for prefill.
     pub tokens: Option<u64>,
     /// Context already filled when it ran.
@@ -184,7 +184,7 @@ impl Cells {
             "n_threads" | "threads" => s.n_threads = cell.count(),
             "model_filename" | "model" => s.model = cell.text().map(|m| stem(&m)),
             "model_type" => self.model_type = cell.text(),
-            "build_commit" => s.build = cell.text(),
+            "build_commit" => s.build = cell.text().filter(|t| t != "unknown"),
             "build_number" => self.build_number = cell.count(),
             "backends" | "backend" => s.device = cell.text(),
             "gpu_info" => self.gpu = cell.text(),
@@ -227,7 +227,10 @@ impl Cells {
     pub(super) fn rows(&self) -> Vec<Row> {
         let mut rows = Vec::new();
         let native = self.n_prompt.is_some() && self.n_gen.is_some();
-        let rate = self.avg.or(self.samples.map(|(_, mean)| mean));
+        let rate = self.avg.or_else(|| {
+            let (_, mean) = self.samples?;
+            Cell::Number(mean).rate()
+        });
         if native || self.test.is_some() {
             let (form, named, depth) = match &self.test {
                 Some(test) => (Form::Test, kind_of_test(test), depth_of_test(test)),
@@ -239,7 +242,7 @@ impl Cells {
                 kind,
                 rate,
                 stddev: self.stddev,
-                samples: self.samples.map_or(1, |(n, _)| n.max(1)),
+                samples: self.samples.map(|(n, _)| n),
                 tokens: match kind {
                     Kind::Decode => self.n_gen.filter(|n| *n > 0),
                     Kind::Prefill => self.n_prompt.filter(|n| *n > 0),
@@ -257,7 +260,7 @@ impl Cells {
                     kind,
                     rate,
                     stddev,
-                    samples: 1,
+                    samples: None,
                     tokens: None,
                     depth: self.n_depth,
                     setting: self.setting(),

@@ -60,7 +60,9 @@ pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, 
             .source
             .clone()
             .or_else(|| Some("gpu-container-receipt".into())),
-        ..Point::default()
+        moe_layers_on_host: plan
+            .moe_layers_on_host
+            .filter(|n| Some(*n) != plan.n_cpu_moe),
     })
 }
 

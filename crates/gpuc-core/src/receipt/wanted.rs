@@ -9,6 +9,8 @@ pub struct Wanted {
     pub(super) n_cpu_moe: Option<u64>,
     /// Whether the plan keeps every expert in RAM, so that any larger N is the same placement.
     all_on_host: bool,
+    /// Whether it keeps none there, so that any smaller N is (dense blocks come first).
+    none_on_host: bool,
     n_moe_layers: Option<u64>,
     /// Layers on the GPU; none is all of them.
     pub(super) gpu_layers: Option<i64>,
@@ -29,13 +31,14 @@ impl Wanted {
         };
         let layers = flag(&["-ngl", "--n-gpu-layers", "--gpu-layers"]);
         let assumptions = plan.assumptions.clone().unwrap_or_default();
-        let on_host = plan.n_cpu_moe;
+        let on_host = plan.moe_layers_on_host.or(plan.n_cpu_moe);
         Self {
             n_cpu_moe: plan.n_cpu_moe,
             all_on_host: match (on_host, plan.n_moe_layers) {
                 (Some(n), Some(layers)) => layers > 0 && n >= layers,
                 _ => false,
             },
+            none_on_host: plan.moe_layers_on_host == Some(0),
             n_moe_layers: plan.n_moe_layers,
             gpu_layers: layers
                 .and_then(|n| n.parse::<i64>().ok())
@@ -55,8 +58,9 @@ impl Wanted {
 
     /// Whether `--n-cpu-moe n` places the model as the plan does.
     pub(super) fn same_placement(&self, n: u64) -> bool {
-        self.n_cpu_moe
-            .is_none_or(|plan| n == plan || (self.all_on_host && n > plan))
+        self.n_cpu_moe.is_none_or(|plan| {
+            n == plan || (self.all_on_host && n > plan) || (self.none_on_host && n < plan)
+        })
     }
 
     /// 0 for the plan's layers, 1 for unknown ones, more the further they are.
@@ -115,6 +119,18 @@ mod tests {
                 "a plan that says nothing is contradicted by nothing"
             );
         }
+    }
+
+    #[test]
+    fn dense_leading_blocks_move_no_expert() {
+        let dense_first = wanted(
+            r#"{"fits": true, "verdict": "ship", "n_cpu_moe": 3, "n_moe_layers": 58, "moe_layers_on_host": 0}"#,
+        );
+        assert!(dense_first.same_placement(0) && !dense_first.same_placement(4));
+        let all_but_one = wanted(
+            r#"{"fits": true, "verdict": "ship", "n_cpu_moe": 60, "n_moe_layers": 58, "moe_layers_on_host": 57}"#,
+        );
+        assert!(!all_but_one.same_placement(61));
     }
 
     #[test]
