@@ -4,6 +4,7 @@ pub mod concentration;
 mod deliver;
 pub mod profile;
 pub mod receipt;
+pub mod plan;
 mod shell;
 pub mod values;
 #[cfg(target_os = "linux")]

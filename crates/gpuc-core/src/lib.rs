@@ -11,6 +11,7 @@ pub mod header;
 pub mod json;
 pub mod model;
 pub mod receipt;
+pub mod plan;
 pub mod routing;
 pub mod safety;
 pub mod text;

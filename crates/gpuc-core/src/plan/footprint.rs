@@ -1,0 +1,68 @@
+//! What a placement costs: the one thing that the planner asks of a model.
+
+use crate::units::MIB;
+
+/// Where the parts of a model go, in llama.cpp's terms.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// `--n-cpu-moe`: blocks, from block 0, whose experts stay in RAM.
+    pub n_cpu_moe: u64,
+}
+
+/// What one device holds, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tier {
+    /// Weights.
+    pub weights: u64,
+    /// KV cache and recurrent state.
+    pub context: u64,
+    /// Compute buffers.
+    pub compute: u64,
+}
+
+impl Tier {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.weights
+            .saturating_add(self.context)
+            .saturating_add(self.compute)
+    }
+}
+
+/// What a placement costs.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Usage {
+    /// Bytes on the GPU.
+    pub device: Tier,
+    /// Bytes in RAM.
+    pub host: Tier,
+    /// Bytes read from VRAM for one token.
+    pub device_read: f64,
+    /// Bytes read from RAM for one token.
+    pub host_read: f64,
+}
+
+impl Usage {
+    /// Roofline bound of decode, tokens a second: bytes that must be read for a token over the
+    /// bandwidth of the tier they are in, both tiers in turn. Rates are bytes a second.
+    pub fn ceiling_tok_s(&self, vram_bytes_s: f64, ram_bytes_s: f64) -> f64 {
+        1.0 / (self.device_read / vram_bytes_s + self.host_read / ram_bytes_s)
+    }
+}
+
+/// A model at one setting (context, cache, batch): knows the cost of each placement.
+pub trait Footprint {
+    /// Layers with routed experts.
+    fn moe_layers(&self) -> u64;
+    /// The placement that keeps the experts of the first `on_host` such layers in RAM.
+    fn placement(&self, on_host: u64) -> Placement;
+    /// How many layers' experts a given `--n-cpu-moe` keeps in RAM.
+    fn moe_layers_on_host(&self, n_cpu_moe: u64) -> u64;
+    /// What a placement costs.
+    fn usage(&self, placement: &Placement) -> Usage;
+}
+
+/// Mebibytes, which may be a fraction, as whole bytes.
+pub(super) fn mib_to_bytes(mib: f64) -> u64 {
+    crate::units::floor_bytes(mib * MIB as f64)
+}

@@ -1,0 +1,230 @@
+//! What a plan takes from a profile: budgets and bandwidths, each with where it comes from.
+
+use crate::document::Hardware;
+use crate::error::{Code, Coded};
+use crate::units::GIB;
+
+use super::footprint::mib_to_bytes;
+
+/// RAM bandwidth when nothing was measured, GB/s: two channels of DDR5-5000.
+const ASSUMED_RAM_GBPS: f64 = 80.0;
+/// VRAM bandwidth when the card is unknown, GB/s: the fastest consumer card (RTX 5090), so that
+/// the ceiling stays an upper bound.
+const ASSUMED_VRAM_GBPS: f64 = 1790.0;
+
+/// Why a profile cannot be planned with.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RigError {
+    /// `hardware.memory` is null.
+    #[error("the profile's hardware.memory is null, so the plan's RAM cannot be judged")]
+    NoMemory,
+    /// A bandwidth that is measured as nothing.
+    #[error("the profile's {0} is 0, which no measurement gives")]
+    ZeroBandwidth(&'static str),
+}
+
+impl Coded for RigError {
+    fn code(&self) -> Code {
+        Code::InputBadProfile
+    }
+    fn hint(&self) -> Option<String> {
+        Some("write the profile anew with gpu-container-profile, or correct the field".into())
+    }
+}
+
+/// A rate and where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rate {
+    /// GB/s, decimal.
+    pub gbps: f64,
+    /// Whether it was measured or given, rather than assumed.
+    pub known: bool,
+    /// Where it comes from, in words.
+    pub source: String,
+}
+
+/// Both tiers' bandwidths.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bandwidths {
+    /// RAM.
+    pub ram: Rate,
+    /// VRAM.
+    pub vram: Rate,
+}
+
+impl Bandwidths {
+    /// Given on the command line, else measured, else assumed and labelled so.
+    pub fn resolve(
+        hardware: &Hardware,
+        given_ram: Option<f64>,
+        given_vram: Option<f64>,
+    ) -> Result<Self, RigError> {
+        let measured_ram = hardware.memory.as_ref().and_then(|m| m.cpu_mem_bw_gbps);
+        let ram = match (given_ram, measured_ram) {
+            (Some(gbps), _) => Rate {
+                gbps,
+                known: true,
+                source: "given".into(),
+            },
+            (None, Some(0.0)) => return Err(RigError::ZeroBandwidth("memory.cpu_mem_bw_gbps")),
+            (None, Some(gbps)) => Rate {
+                gbps,
+                known: true,
+                source: "measured".into(),
+            },
+            (None, None) => Rate {
+                gbps: ASSUMED_RAM_GBPS,
+                known: false,
+                source: "assumed: the profile has no RAM bandwidth".into(),
+            },
+        };
+        let vram = match (given_vram, hardware.bandwidth.vram_gbps) {
+            (Some(gbps), _) => Rate {
+                gbps,
+                known: true,
+                source: "given".into(),
+            },
+            (None, Some(0.0)) => return Err(RigError::ZeroBandwidth("bandwidth.vram_gbps")),
+            (None, Some(gbps)) => Rate {
+                gbps,
+                known: true,
+                source: hardware
+                    .bandwidth
+                    .vram_method
+                    .clone()
+                    .unwrap_or("profile".into()),
+            },
+            (None, None) => Rate {
+                gbps: ASSUMED_VRAM_GBPS,
+                known: false,
+                source: "assumed: the profile has no VRAM bandwidth, so the fastest consumer \
+                         card's is taken"
+                    .into(),
+            },
+        };
+        Ok(Self { ram, vram })
+    }
+}
+
+/// The budgets of a rig.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RigView<'h> {
+    hardware: &'h Hardware,
+}
+
+impl<'h> RigView<'h> {
+    /// A view of `hardware`.
+    pub fn new(hardware: &'h Hardware) -> Self {
+        Self { hardware }
+    }
+
+    /// The GPU's name.
+    pub fn gpu_name(&self) -> &'h str {
+        &self.hardware.gpu.name
+    }
+
+    /// VRAM that may be used, MiB: what is free, the whole card when that is unknown, none when
+    /// neither is known. A card of 0 MiB is an unknown one; a known card with 0 free is full.
+    pub fn vram_budget_mib(&self) -> Option<f64> {
+        let gpu = &self.hardware.gpu;
+        let total = gpu.vram_total_mib.filter(|t| *t > 0.0);
+        match gpu.vram_free_mib {
+            Some(free) if free > 0.0 || total.is_some() => Some(free),
+            _ => total,
+        }
+    }
+
+    /// The same in bytes.
+    pub fn vram_budget_bytes(&self) -> Option<u64> {
+        self.vram_budget_mib().map(mib_to_bytes)
+    }
+
+    /// RAM that may be used, bytes: what is available, all of it when that is unknown, `None` when
+    /// neither is known (a machine of 0 GiB is an unknown one).
+    pub fn ram_budget_bytes(&self) -> Result<Option<u64>, RigError> {
+        let memory = self.hardware.memory.as_ref().ok_or(RigError::NoMemory)?;
+        let total = memory.ram_total_gib.filter(|t| *t > 0.0);
+        let gib = match memory.ram_available_gib {
+            Some(free) if free > 0.0 || total.is_some() => Some(free),
+            _ => total,
+        };
+        Ok(gib.map(|g| crate::units::floor_bytes(g * GIB as f64)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Gpu, Memory};
+
+    fn rig(vram: (Option<f64>, Option<f64>), ram: (Option<f64>, Option<f64>)) -> Hardware {
+        Hardware {
+            gpu: Gpu {
+                vram_total_mib: vram.0,
+                vram_free_mib: vram.1,
+                ..Gpu::default()
+            },
+            platform: None,
+            bandwidth: crate::document::Bandwidth::default(),
+            memory: Some(Memory {
+                ram_total_gib: ram.0,
+                ram_available_gib: ram.1,
+                ..Memory::default()
+            }),
+        }
+    }
+
+    #[test]
+    fn zero_free_vram_is_a_full_card_and_not_an_empty_one() {
+        let cases = [
+            ((Some(24564.0), Some(23100.0)), Some(23100.0)),
+            ((Some(24564.0), None), Some(24564.0)),
+            ((Some(24564.0), Some(0.0)), Some(0.0)),
+            ((None, Some(9000.0)), Some(9000.0)),
+            ((Some(0.0), Some(0.0)), None),
+            ((None, None), None),
+            ((Some(0.0), None), None),
+        ];
+        for (vram, want) in cases {
+            let hardware = rig(vram, (None, None));
+            assert_eq!(RigView::new(&hardware).vram_budget_mib(), want, "{vram:?}");
+        }
+    }
+
+    #[test]
+    fn zero_available_ram_of_a_known_machine_is_none_left() {
+        let cases = [
+            ((Some(64.0), Some(0.0)), Some(0)),
+            ((Some(64.0), None), Some(64 * GIB)),
+            ((Some(0.0), Some(0.0)), None),
+            ((None, Some(7.5)), Some(15 * GIB / 2)),
+            ((None, None), None),
+        ];
+        for (ram, want) in cases {
+            let hardware = rig((None, None), ram);
+            assert_eq!(
+                RigView::new(&hardware).ram_budget_bytes(),
+                Ok(want),
+                "{ram:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_given_bandwidth_beats_a_measured_one_and_that_an_assumed_one() {
+        let mut hardware = rig((None, None), (None, None));
+        let b = Bandwidths::resolve(&hardware, None, None).unwrap();
+        assert_eq!((b.ram.gbps, b.ram.known), (80.0, false));
+        assert_eq!((b.vram.gbps, b.vram.known), (1790.0, false));
+        hardware.bandwidth.vram_gbps = Some(1008.0);
+        let b = Bandwidths::resolve(&hardware, Some(60.0), None).unwrap();
+        assert_eq!(
+            (b.ram.gbps, b.vram.gbps, b.vram.known),
+            (60.0, 1008.0, true)
+        );
+        let b = Bandwidths::resolve(&hardware, None, Some(936.0)).unwrap();
+        assert_eq!(b.vram.gbps, 936.0);
+        hardware.bandwidth.vram_gbps = Some(0.0);
+        assert!(Bandwidths::resolve(&hardware, None, None).is_err());
+    }
+}

@@ -1,0 +1,215 @@
+//! gpu-container-plan end to end: what it prints, writes and ends with.
+
+mod support;
+
+use serde_json::{Value, json};
+use support::Tool;
+
+fn rig(vram_mib: u64, ram_gib: f64) -> Value {
+    json!({
+        "schema_version": "0.1.0",
+        "created": "2026-06-04",
+        "hardware": {
+            "gpu": {"name": "Test GPU", "vram_total_mib": vram_mib},
+            "platform": {"os": "linux"},
+            "memory": {"ram_total_gib": ram_gib, "cpu_mem_bw_gbps": 50.0}
+        }
+    })
+}
+
+fn moe() -> Value {
+    json!({
+        "model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48,
+        "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,
+        "vocab_size": 151936, "intermediate_size": 6144, "moe_intermediate_size": 768,
+        "num_experts": 128, "num_experts_per_tok": 8, "max_position_embeddings": 40960
+    })
+}
+
+fn tool(rig: &Value, model: &Value) -> Tool {
+    Tool::new("plan")
+        .file("profile.json", rig.to_string())
+        .file("config.json", model.to_string())
+        .args(["--profile", "profile.json", "--model-config", "config.json"])
+}
+
+#[test]
+fn a_plan_that_ships_exits_0_with_flags_to_launch() {
+    let run = tool(&rig(12282, 64.0), &moe()).run().expect_status(0);
+    let plan = run.json();
+    assert_eq!(plan["verdict"], "ship");
+    let n = plan["n_cpu_moe"].as_u64().unwrap();
+    assert_eq!(
+        plan["llama_flags"],
+        format!("-ngl 99 --n-cpu-moe {n} -c 4096 -fa on")
+    );
+    assert!(plan["vram_used_mib"].as_f64() <= plan["vram_budget_mib"].as_f64());
+    assert!(
+        run.stderr.contains("launch: llama-server"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_refusal_exits_3_and_still_writes_the_document() {
+    let run = tool(&rig(1800, 64.0), &moe())
+        .args(["-o", "plan.json"])
+        .run()
+        .expect_status(3);
+    assert!(
+        run.stdout.is_empty() && run.stderr.contains("wrote plan.json"),
+        "{}",
+        run.stderr
+    );
+    let plan: Value =
+        serde_json::from_slice(&std::fs::read(run.path("plan.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&plan["verdict"], &plan["fits"]),
+        (&json!("refuse"), &json!(false))
+    );
+}
+
+#[test]
+fn a_context_of_zero_is_the_models_own() {
+    let zero = tool(&rig(24000, 64.0), &moe())
+        .args(["--ctx", "0"])
+        .run()
+        .expect_status(0)
+        .json();
+    let own = tool(&rig(24000, 64.0), &moe())
+        .args(["--ctx", "40960"])
+        .run()
+        .json();
+    assert_eq!(zero["llama_flags"], own["llama_flags"]);
+    assert_eq!(zero["vram_used_mib"], own["vram_used_mib"]);
+    let mut unknown = moe();
+    unknown
+        .as_object_mut()
+        .unwrap()
+        .remove("max_position_embeddings");
+    tool(&rig(24000, 64.0), &unknown)
+        .args(["--ctx", "0"])
+        .run()
+        .expect_error("INPUT_BAD_MODEL_CONFIG");
+}
+
+#[test]
+fn n_cpu_moe_counts_blocks_from_the_first_dense_ones_included() {
+    let mut dense_lead = moe();
+    dense_lead["first_k_dense_replace"] = json!(3);
+    dense_lead["model_type"] = json!("deepseek_v2");
+    let plan = tool(&rig(12282, 64.0), &dense_lead)
+        .run()
+        .expect_status(0)
+        .json();
+    let n = plan["n_cpu_moe"].as_u64().unwrap();
+    assert_eq!(plan["n_moe_layers"], 45);
+    assert_eq!(
+        plan["moe_layers_on_host"],
+        n - 3,
+        "three of llama.cpp's {n} blocks have no experts"
+    );
+    assert!(
+        plan["llama_flags"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("--n-cpu-moe {n} "))
+    );
+}
+
+#[test]
+fn a_forced_n_is_planned_as_given() {
+    let plan = tool(&rig(24000, 64.0), &moe())
+        .args(["--n-cpu-moe", "20"])
+        .run()
+        .json();
+    assert_eq!(
+        (&plan["n_cpu_moe"], &plan["assumptions"]["forced_n"]),
+        (&json!(20), &json!(20))
+    );
+    let run = tool(&rig(4000, 64.0), &moe())
+        .args(["--n-cpu-moe", "0"])
+        .run()
+        .expect_status(3);
+    assert_eq!(run.json()["fits"], false);
+}
+
+#[test]
+fn margin_depth_and_bandwidth_move_what_they_should() {
+    let base = tool(&rig(24000, 64.0), &moe()).run().json();
+    let more = tool(&rig(24000, 64.0), &moe())
+        .args(["--margin-mib", "2048"])
+        .run()
+        .json();
+    let gain = more["vram_used_mib"].as_f64().unwrap() - base["vram_used_mib"].as_f64().unwrap();
+    assert!((gain - 1024.0).abs() < 0.11, "{gain}");
+    let empty = tool(&rig(24000, 64.0), &moe())
+        .args(["--depth", "0"])
+        .run()
+        .json();
+    assert!(empty["ceiling_decode_tok_s"].as_f64() > base["ceiling_decode_tok_s"].as_f64());
+    assert_eq!(
+        empty["vram_used_mib"], base["vram_used_mib"],
+        "room is kept for the whole context"
+    );
+    let slow = tool(&rig(24000, 64.0), &moe())
+        .args(["--vram-bw", "895"])
+        .run()
+        .json();
+    let half = base["ceiling_decode_tok_s"].as_f64().unwrap() / 2.0;
+    assert!((slow["ceiling_decode_tok_s"].as_f64().unwrap() - half).abs() < 0.01);
+    assert_eq!(slow["assumptions"]["vram_bw_source"], "given");
+}
+
+#[test]
+fn a_full_card_is_planned_as_full() {
+    let mut full = rig(24564, 64.0);
+    full["hardware"]["gpu"]["vram_free_mib"] = json!(0);
+    tool(&full, &moe()).run().expect_status(3);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_keeps_the_verdict_and_a_full_disk_is_an_error() {
+    use std::process::{Command, Stdio};
+    let status = |rig: &Value, stdout: Stdio| {
+        let tool = tool(rig, &moe());
+        let status = Command::new(env!("CARGO_BIN_EXE_gpu-container-plan"))
+            .args(["--profile", "profile.json", "--model-config", "config.json"])
+            .current_dir(tool.dir())
+            .stdout(stdout)
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        status.code()
+    };
+    // A pipe whose reading end is gone before the first byte is written.
+    let closed = || {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        Stdio::from(writer)
+    };
+    assert_eq!(status(&rig(24000, 64.0), closed()), Some(0));
+    assert_eq!(status(&rig(1800, 64.0), closed()), Some(3));
+    match std::fs::OpenOptions::new().write(true).open("/dev/full") {
+        Ok(full) => assert_eq!(status(&rig(1800, 64.0), full.into()), Some(2)),
+        Err(e) => eprintln!("skipped: no /dev/full here ({e})"),
+    }
+}
+
+#[test]
+fn help_names_every_exit_status() {
+    let run = Tool::new("plan").arg("--help").run().expect_status(0);
+    for line in ["0  ship", "3  refuse", "2  bad usage"] {
+        assert!(run.stdout.contains(line), "{line}");
+    }
+    assert!(
+        Tool::new("plan")
+            .arg("--version")
+            .run()
+            .expect_status(0)
+            .stdout
+            .contains("0.1.0")
+    );
+}
