@@ -13,7 +13,7 @@ use gpuc_core::model::{self, quant};
 use gpuc_core::plan::{
     Bandwidths, ClosedForm, ClosedFormSetting, PlanRequest, RigView, plan, refuse,
 };
-use gpuc_core::units::{MIB, floor_bytes, round_to};
+use gpuc_core::units::{MIB, round_to};
 use serde_json::Value;
 
 use crate::deliver::{deliver_json, read_document};
@@ -22,6 +22,9 @@ use crate::values::{at_least_one, count, non_negative, positive};
 
 /// A file of a calibration store that is larger than this holds no points of ours.
 const LARGEST_STORE_FILE: u64 = 16 * MIB;
+
+/// Tokens that llama.cpp evaluates at a time unless told otherwise (`-ub`).
+const UBATCH: u64 = 512;
 
 /// Place a model on a rig: which experts go to VRAM and which to RAM, how fast it will decode at
 /// most and in all likelihood, and whether that is worth running.
@@ -112,7 +115,6 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
             "refused: there is no model to place: the profile holds none. What would help: \
              --model-config config.json, here or with gpu-container-profile"
                 .into(),
-            args.floor,
         ),
     };
     deliver_json(&plan, args.out.as_deref())?;
@@ -126,7 +128,6 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
 /// The model to place, and what its analysis wants the reader to know.
 struct Subject {
     model: Model,
-    quantization_config: Option<Value>,
     notes: Vec<String>,
 }
 
@@ -138,7 +139,6 @@ fn subject(args: &PlanArgs, profile: &Profile) -> anyhow::Result<Option<Subject>
         let analysis = model::analyze(&config, name, Some(tag)).map_err(Fault::from)?;
         return Ok(Some(Subject {
             model: analysis.model,
-            quantization_config: config.get("quantization_config").cloned(),
             notes: analysis.notes,
         }));
     }
@@ -151,7 +151,6 @@ fn subject(args: &PlanArgs, profile: &Profile) -> anyhow::Result<Option<Subject>
         }
         Subject {
             model,
-            quantization_config: None,
             notes: Vec::new(),
         }
     }))
@@ -172,19 +171,17 @@ fn decide(args: &PlanArgs, profile: &Profile, subject: &Subject) -> anyhow::Resu
         (ctx, _) => ctx,
     };
     let dtype_bytes = model.dtype_bytes.unwrap_or(2.0);
-    let (tag, quantization) = (model.quant.as_deref(), subject.quantization_config.as_ref());
-    let expert_bpw =
-        quant::bytes_per_weight(tag, dtype_bytes, quantization).map_err(Fault::from)?;
-    let non_expert_bpw = match args.non_expert_bpw {
-        Some(bytes) => bytes,
-        None => quant::non_expert_bytes_per_weight(tag, dtype_bytes, quantization)
-            .map_err(Fault::from)?,
-    };
-    let kv_bytes = model.kv_bytes(ctx, args.batch).unwrap_or(0);
-    let kv_read_bytes = match args.depth {
-        Some(depth) => model.kv_read_bytes(depth.min(ctx), args.batch).unwrap_or(0),
-        None => kv_bytes,
-    };
+    let weights = quant::weights(
+        model.quant.as_deref(),
+        dtype_bytes,
+        model.quantization.as_ref(),
+    )
+    .map_err(Fault::from)?;
+    let expert_bpw = weights.expert;
+    let non_expert_bpw = args.non_expert_bpw.unwrap_or(weights.rest);
+    let depth = args.depth.unwrap_or(ctx).min(ctx);
+    let kv_bytes = model.kv_bytes(ctx, args.batch, UBATCH).unwrap_or(0);
+    let kv_read_bytes = model.kv_read_bytes(depth, args.batch).unwrap_or(0);
     let setting = ClosedFormSetting {
         expert_bpw,
         non_expert_bpw,
@@ -192,7 +189,7 @@ fn decide(args: &PlanArgs, profile: &Profile, subject: &Subject) -> anyhow::Resu
         kv_read_bytes,
     };
     let Some(footprint) = ClosedForm::new(model, setting) else {
-        return Ok(refuse(unplaceable(model), args.floor));
+        return Ok(refuse(unplaceable(model)));
     };
     let bandwidths =
         Bandwidths::resolve(&profile.hardware, args.cpu_bw, args.vram_bw).map_err(Fault::from)?;
@@ -202,7 +199,7 @@ fn decide(args: &PlanArgs, profile: &Profile, subject: &Subject) -> anyhow::Resu
         footprint: &footprint,
         rig: RigView::new(&profile.hardware),
         bandwidths: &bandwidths,
-        margin: floor_bytes(args.margin_mib * MIB as f64),
+        margin: args.margin_mib * MIB as f64,
         floor: args.floor,
         forced_n: args.n_cpu_moe,
         points: points.as_deref(),
@@ -220,7 +217,7 @@ fn decide(args: &PlanArgs, profile: &Profile, subject: &Subject) -> anyhow::Resu
             kv_dtype: Some("f16".into()),
             model_total_b: model.total_params,
             forced_n: args.n_cpu_moe,
-            notes: subject.notes.clone(),
+            notes: subject.notes.iter().cloned().chain(weights.note).collect(),
         },
     };
     Ok(plan(&request).map_err(Fault::from)?)

@@ -22,6 +22,16 @@ pub fn gib(bytes: u64) -> f64 {
     bytes as f64 / GIB as f64
 }
 
+/// A float of bytes, such as a closed form gives, as mebibytes.
+pub fn as_mib(bytes: f64) -> f64 {
+    bytes / MIB as f64
+}
+
+/// A float of bytes as gibibytes.
+pub fn as_gib(bytes: f64) -> f64 {
+    bytes / GIB as f64
+}
+
 /// A non-negative finite number of bytes held as a float, floored to whole bytes.
 ///
 /// Negative and non-finite values, which no caller should have, count as none.
@@ -29,6 +39,11 @@ pub fn gib(bytes: u64) -> f64 {
 pub fn floor_bytes(x: f64) -> u64 {
     // `as` saturates: NaN and negatives give 0, anything past 2^64 the largest value.
     x as u64
+}
+
+/// The same, rounded to the nearest byte.
+pub fn nearest_bytes(x: f64) -> u64 {
+    floor_bytes(x.round())
 }
 
 #[cfg(test)]

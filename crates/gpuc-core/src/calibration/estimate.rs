@@ -117,7 +117,10 @@ pub fn estimate(points: &[Point], regime: Regime) -> Option<Estimate> {
         .filter(|d| d.is_finite())
         .fold(LEAST_SPREAD, f64::max);
     let high = (capped * (1.0 + spread)).clamp(capped, 1.0);
-    let low = (capped * (1.0 - spread)).max(LEAST_LOW).min(capped);
+    let mut low = (capped * (1.0 - spread)).max(LEAST_LOW);
+    if capped > 0.0 {
+        low = low.min(capped);
+    }
     Some(Estimate {
         low,
         centre: capped,
@@ -216,8 +219,10 @@ mod tests {
     }
 
     #[test]
-    fn a_measured_zero_keeps_the_band_in_order() {
+    fn runs_that_measured_nothing_leave_no_forecast_but_a_least_low() {
         let e = estimate(&[point(0, 48, 100.0, 0.0)], Regime::InVram).unwrap();
+        assert_eq!((e.low, e.centre, e.high), (1e-4, 0.0, 0.0));
+        let e = estimate(&[point(0, 48, 1e6, 1.0)], Regime::InVram).unwrap();
         assert!(e.low <= e.centre && e.centre <= e.high, "{e:?}");
     }
 }

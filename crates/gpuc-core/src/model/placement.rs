@@ -1,6 +1,6 @@
 //! What a model's facts mean to llama.cpp: which block `--n-cpu-moe` reaches, what its cache takes.
 
-use crate::document::{BlockRun, Model};
+use crate::document::{BlockRun, KvGroup, Model};
 
 /// Cells are allocated in this many at a time.
 const CELL_STEP: u64 = 256;
@@ -78,30 +78,37 @@ impl Model {
     }
 
     /// Bytes of the cache and the recurrent state for `n_seq` sequences of `ctx` tokens, evaluated
-    /// `ubatch` at a time. None where the configuration does not tell, or past 2^64.
+    /// `ubatch` at a time. None where the configuration does not tell.
     ///
     /// A layer with a window keeps `window + ubatch` tokens of each sequence, in steps of 256 cells;
     /// recurrent state does not grow with the context.
-    pub fn kv_bytes(&self, ctx: u64, n_seq: u64, ubatch: u64) -> Option<u64> {
-        let Some(groups) = &self.kv_groups else {
-            return self
-                .kv_bytes_per_token?
-                .checked_mul(ctx)?
-                .checked_mul(n_seq);
+    pub fn kv_bytes(&self, ctx: u64, n_seq: u64, ubatch: u64) -> Option<u128> {
+        self.cache(n_seq, ctx, |group| match group.window {
+            Some(window) => padded(ctx).min(padded(window.saturating_add(ubatch))),
+            None => padded(ctx),
+        })
+    }
+
+    /// Bytes of cache and state that decoding one token reads when `depth` tokens of each of
+    /// `n_seq` sequences are filled. None where the configuration does not tell.
+    pub fn kv_read_bytes(&self, depth: u64, n_seq: u64) -> Option<u128> {
+        self.cache(n_seq, depth, |group| {
+            group.window.map_or(depth, |w| depth.min(w))
+        })
+    }
+
+    /// The cache of `n_seq` sequences: `plain` tokens in closed form, else `cells` of each group.
+    /// In 128 bits, so that an absurd context is refused with its true size.
+    fn cache(&self, n_seq: u64, plain: u64, cells: impl Fn(&KvGroup) -> u64) -> Option<u128> {
+        let times = |bytes: u64, n: u64| u128::from(bytes) * u128::from(n);
+        let one = match &self.kv_groups {
+            None => times(self.kv_bytes_per_token?, plain),
+            Some(groups) => groups.iter().fold(0u128, |sum, group| {
+                sum.saturating_add(times(group.bytes_per_token, cells(group)))
+                    .saturating_add(u128::from(group.state_bytes))
+            }),
         };
-        let mut sum: u64 = 0;
-        for group in groups {
-            let cells = match group.window {
-                Some(window) => padded(ctx).min(padded(window.saturating_add(ubatch))),
-                None => padded(ctx),
-            };
-            let one = group
-                .bytes_per_token
-                .checked_mul(cells)?
-                .checked_add(group.state_bytes)?;
-            sum = sum.checked_add(one.checked_mul(n_seq)?)?;
-        }
-        Some(sum)
+        Some(one.saturating_mul(u128::from(n_seq)))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::footprint::{Footprint, Placement, Tier, Usage};
 use crate::document::Model;
-use crate::units::floor_bytes;
+use crate::units::nearest_bytes;
 
 /// What a closed form is made for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,9 +15,9 @@ pub struct ClosedFormSetting {
     /// Bytes of any other weight.
     pub non_expert_bpw: f64,
     /// KV cache at the full context, bytes.
-    pub kv_bytes: u64,
+    pub kv_bytes: u128,
     /// KV cache that decode reads for a token, bytes.
-    pub kv_read_bytes: u64,
+    pub kv_read_bytes: u128,
 }
 
 /// A mixture-of-experts model in closed form.
@@ -31,8 +31,8 @@ pub struct ClosedForm<'m> {
     per_layer: f64,
     /// Routed experts of one layer that a token uses, bytes.
     active: f64,
-    kv_bytes: u64,
-    kv_read_bytes: u64,
+    kv_bytes: u128,
+    kv_read_bytes: u128,
 }
 
 impl<'m> ClosedForm<'m> {
@@ -77,18 +77,21 @@ impl Footprint for ClosedForm<'_> {
             .moe_layers_on_host(placement.n_cpu_moe)
             .min(self.moe_layers) as f64;
         let device = self.moe_layers as f64 - host;
+        let (on_device, on_host) = (self.per_layer * device, self.per_layer * host);
+        let bytes = |x: f64| u128::from(nearest_bytes(x));
         Usage {
             device: Tier {
-                weights: floor_bytes(self.resident)
-                    .saturating_add(floor_bytes(self.per_layer * device)),
+                weights: bytes(self.resident + on_device),
                 context: self.kv_bytes,
                 compute: 0,
             },
             host: Tier {
-                weights: floor_bytes(self.per_layer * host),
+                weights: bytes(on_host),
                 context: 0,
                 compute: 0,
             },
+            device_bytes: self.resident + on_device + self.kv_bytes as f64,
+            host_bytes: on_host,
             device_read: self.resident + self.active * device + self.kv_read_bytes as f64,
             host_read: self.active * host,
         }

@@ -2,7 +2,7 @@
 
 use super::planner::{Candidate, PlanRequest};
 use crate::calibration::Estimate;
-use crate::units::{GIB, gib, mib};
+use crate::units::{as_gib, as_mib, floor_bytes};
 
 /// Contexts are rounded down to what llama.cpp allocates in.
 const CTX_STEP: u64 = 256;
@@ -44,7 +44,7 @@ pub(super) fn calibration_basis(request: &PlanRequest<'_>, forecast: Option<&Est
 pub(super) fn ships(
     request: &PlanRequest<'_>,
     chosen: &Candidate,
-    budget: u64,
+    budget: f64,
     ceiling: f64,
     forecast: Option<&Estimate>,
 ) -> String {
@@ -55,7 +55,7 @@ pub(super) fn ships(
             "experts of {} of {} layers in RAM ({:.1} GiB)",
             chosen.on_host,
             request.footprint.moe_layers(),
-            gib(chosen.usage.host.total())
+            as_gib(chosen.usage.host_bytes)
         )
     };
     let speed = match forecast {
@@ -70,14 +70,14 @@ pub(super) fn ships(
     format!(
         "ships: {}: {placed}, {:.0} of {:.0} MiB of VRAM; decode {speed}",
         request.model,
-        mib(chosen.needed),
-        mib(budget)
+        as_mib(chosen.needed),
+        as_mib(budget)
     )
 }
 
-pub(super) fn vram_short(request: &PlanRequest<'_>, chosen: &Candidate, budget: u64) -> String {
+pub(super) fn vram_short(request: &PlanRequest<'_>, chosen: &Candidate, budget: f64) -> String {
     let device = chosen.usage.device;
-    let short = chosen.needed.saturating_sub(budget);
+    let short = (chosen.needed - budget).max(0.0);
     let how = match request.forced_n {
         Some(n) => format!("with --n-cpu-moe {n}"),
         None => format!(
@@ -92,26 +92,24 @@ pub(super) fn vram_short(request: &PlanRequest<'_>, chosen: &Candidate, budget: 
     let ctx = request.assumptions.ctx_len.unwrap_or(0);
     // What the cache must shrink to, in proportion: the cache grows at most linearly with the
     // context, so the room that is left bounds it.
-    if device.context > short && ctx > CTX_STEP {
-        let left = device.context - short;
-        let most = (u128::from(ctx) * u128::from(left) / u128::from(device.context)) as u64
-            / CTX_STEP
-            * CTX_STEP;
+    let cache = device.context as f64;
+    if cache > short && ctx > CTX_STEP {
+        let most = floor_bytes(ctx as f64 * (1.0 - short / cache)) / CTX_STEP * CTX_STEP;
         if most > 0 {
             help.push(format!("a context of at most {most} tokens"));
         }
     }
-    help.push(format!("{:.0} MiB more free VRAM", mib(short).ceil()));
+    help.push(format!("{:.0} MiB more free VRAM", as_mib(short).ceil()));
     help.push("a smaller quantisation of the same model".to_owned());
     format!(
         "refused: {} at a context of {ctx} was expected to fit {:.0} MiB of VRAM, but {how} it \
          needs {:.0} MiB (weights {:.0}, KV cache {:.0}, margin {:.0}). What would help: {}",
         request.model,
-        mib(budget),
-        mib(chosen.needed),
-        mib(device.weights),
-        mib(device.context),
-        mib(request.margin),
+        as_mib(budget),
+        as_mib(chosen.needed),
+        as_mib(device.weights as f64),
+        as_mib(device.context as f64),
+        as_mib(request.margin),
         help.join("; or ")
     )
 }
@@ -123,23 +121,23 @@ pub(super) fn refused(
     chosen: &Candidate,
     ceiling: f64,
     too_slow: bool,
-    ram: Option<u64>,
+    ram: Option<f64>,
 ) -> String {
     let mut why = Vec::new();
     let mut help = Vec::new();
-    let host = chosen.usage.host.total();
+    let host = chosen.usage.host_bytes;
     if let Some(budget) = ram {
         why.push(format!(
             "the experts kept in RAM need {:.1} GiB and {:.1} GiB are available",
-            gib(host),
-            gib(budget)
+            as_gib(host),
+            as_gib(budget)
         ));
-        let missing = host.saturating_sub(budget);
+        let missing = (host - budget).max(0.0);
         help.push(format!(
             "{:.1} GiB more free RAM",
-            (missing as f64 / GIB as f64 * 10.0).ceil() / 10.0
+            (as_gib(missing) * 10.0).ceil() / 10.0
         ));
-        help.push(format!("{:.0} MiB more free VRAM", mib(missing).ceil()));
+        help.push(format!("{:.0} MiB more free VRAM", as_mib(missing).ceil()));
     }
     if too_slow {
         why.push(format!(

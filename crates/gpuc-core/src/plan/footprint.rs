@@ -1,7 +1,5 @@
 //! What a placement costs: the one thing that the planner asks of a model.
 
-use crate::units::MIB;
-
 /// Where the parts of a model go, in llama.cpp's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placement {
@@ -9,20 +7,21 @@ pub struct Placement {
     pub n_cpu_moe: u64,
 }
 
-/// What one device holds, in bytes.
+/// What one device holds, in bytes; in 128 bits, since a context may be asked for that no machine
+/// could hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tier {
     /// Weights.
-    pub weights: u64,
+    pub weights: u128,
     /// KV cache and recurrent state.
-    pub context: u64,
+    pub context: u128,
     /// Compute buffers.
-    pub compute: u64,
+    pub compute: u128,
 }
 
 impl Tier {
     /// All of it.
-    pub fn total(&self) -> u64 {
+    pub fn total(&self) -> u128 {
         self.weights
             .saturating_add(self.context)
             .saturating_add(self.compute)
@@ -36,6 +35,10 @@ pub struct Usage {
     pub device: Tier,
     /// Bytes in RAM.
     pub host: Tier,
+    /// All of the GPU's bytes, as they are before they are rounded to whole ones.
+    pub device_bytes: f64,
+    /// All of the RAM's bytes, likewise.
+    pub host_bytes: f64,
     /// Bytes read from VRAM for one token.
     pub device_read: f64,
     /// Bytes read from RAM for one token.
@@ -60,9 +63,4 @@ pub trait Footprint {
     fn moe_layers_on_host(&self, n_cpu_moe: u64) -> u64;
     /// What a placement costs.
     fn usage(&self, placement: &Placement) -> Usage;
-}
-
-/// Mebibytes, which may be a fraction, as whole bytes.
-pub(super) fn mib_to_bytes(mib: f64) -> u64 {
-    crate::units::floor_bytes(mib * MIB as f64)
 }

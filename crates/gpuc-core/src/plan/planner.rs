@@ -5,7 +5,7 @@ use super::footprint::{Footprint, Placement, Usage};
 use super::rig::{Bandwidths, RigError, RigView};
 use crate::calibration::{Estimate, Regime, estimate};
 use crate::document::{Assumptions, Plan, Point, Verdict};
-use crate::units::{mib, round_to};
+use crate::units::{as_mib, round_to};
 
 /// Everything a plan is made from.
 pub struct PlanRequest<'a> {
@@ -18,7 +18,7 @@ pub struct PlanRequest<'a> {
     /// The rig's bandwidths.
     pub bandwidths: &'a Bandwidths,
     /// VRAM kept free of weights and KV cache: compute buffers, CUDA context, safety. Bytes.
-    pub margin: u64,
+    pub margin: f64,
     /// Decode must reach this, tokens a second.
     pub floor: f64,
     /// `--n-cpu-moe` as the user wants it, instead of the smallest that fits.
@@ -29,11 +29,12 @@ pub struct PlanRequest<'a> {
     pub assumptions: Assumptions,
 }
 
-/// A refusal before any placement was looked at.
-pub fn refuse(message: String, floor: f64) -> Plan {
+/// A refusal before any placement was looked at. No rate was judged, so the floor in the document
+/// keeps its default.
+pub fn refuse(message: String) -> Plan {
     Plan {
         message: Some(message),
-        ..blank(floor)
+        ..blank(1.0)
     }
 }
 
@@ -68,7 +69,7 @@ pub(super) struct Candidate {
     pub(super) on_host: u64,
     pub(super) usage: Usage,
     /// Device bytes, margin included.
-    pub(super) needed: u64,
+    pub(super) needed: f64,
 }
 
 impl Candidate {
@@ -78,7 +79,7 @@ impl Candidate {
             .footprint
             .moe_layers_on_host(placement.n_cpu_moe)
             .min(request.footprint.moe_layers());
-        let needed = usage.device.total().saturating_add(request.margin);
+        let needed = usage.device_bytes + request.margin;
         Self {
             placement,
             on_host,
@@ -94,10 +95,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         request.rig.vram_budget_bytes(),
         request.rig.vram_budget_mib(),
     ) else {
-        return Ok(refuse(
-            explain::unknown_vram(request.rig.gpu_name()),
-            request.floor,
-        ));
+        return Ok(refuse(explain::unknown_vram(request.rig.gpu_name())));
     };
     let layers = request.footprint.moe_layers();
     let chosen = choose(request, budget);
@@ -108,7 +106,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         n_moe_layers: Some(layers),
         moe_layers_on_host: Some(chosen.on_host).filter(|m| *m != chosen.placement.n_cpu_moe),
         vram_budget_mib: Some(round_to(budget_mib, 1)),
-        vram_used_mib: Some(round_to(mib(chosen.needed), 1)),
+        vram_used_mib: Some(round_to(as_mib(chosen.needed), 1)),
         assumptions: Some(request.assumptions.clone()),
         ..blank(request.floor)
     };
@@ -126,7 +124,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
     let regime = Regime::of(chosen.on_host, layers);
     let forecast = request.points.and_then(|points| estimate(points, regime));
     let ram_budget = request.rig.ram_budget_bytes()?;
-    let ram_needed = chosen.usage.host.total();
+    let ram_needed = chosen.usage.host_bytes;
     let ram_short = ram_budget.is_some_and(|b| ram_needed > b);
     let too_slow = ceiling < request.floor;
     let message = if ram_short || too_slow {
@@ -135,7 +133,15 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
     } else {
         explain::ships(request, &chosen, budget, ceiling, forecast.as_ref())
     };
-    let share = |f: fn(&Estimate) -> f64| forecast.as_ref().map(|e| round_to(ceiling * f(e), 2));
+    // Receipts that measured nothing forecast nothing, which is no number.
+    let share = |f: fn(&Estimate) -> f64| {
+        let x = forecast.as_ref().map(|e| ceiling * f(e));
+        x.filter(|x| *x > 0.0).map(|x| round_to(x, 2))
+    };
+    let predicted = match forecast {
+        Some(_) => share(|e| e.centre),
+        None => Some(round_to(ceiling, 2)),
+    };
     Ok(Plan {
         verdict: if ram_short || too_slow {
             Verdict::Refuse
@@ -143,9 +149,9 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
             Verdict::Ship
         },
         llama_flags: Some(flags(&chosen.placement, &request.assumptions)),
-        ram_used_mib: Some(round_to(mib(ram_needed), 1)),
+        ram_used_mib: Some(round_to(as_mib(ram_needed), 1)),
         ceiling_decode_tok_s: Some(round_to(ceiling, 2)),
-        predicted_decode_tok_s: share(|e| e.centre).or(Some(round_to(ceiling, 2))),
+        predicted_decode_tok_s: predicted,
         predicted_band_low_tok_s: share(|e| e.low),
         predicted_band_high_tok_s: share(|e| e.high),
         calibration_n_samples: Some(forecast.as_ref().map_or(0, |e| e.samples)),
@@ -157,7 +163,7 @@ pub fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
 }
 
 /// The smallest number of layers' experts in RAM that fits, or all of them when none does.
-fn choose(request: &PlanRequest<'_>, budget: u64) -> Candidate {
+fn choose(request: &PlanRequest<'_>, budget: f64) -> Candidate {
     if let Some(n) = request.forced_n {
         return Candidate::new(request, Placement { n_cpu_moe: n });
     }
@@ -249,7 +255,7 @@ mod tests {
             footprint: &footprint,
             rig: RigView::new(&case.hardware),
             bandwidths: &bandwidths,
-            margin: 1 << 30,
+            margin: 1073741824.0,
             floor: case.floor,
             forced_n: case.forced,
             points: Some(&points),

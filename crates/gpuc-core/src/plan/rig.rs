@@ -2,9 +2,7 @@
 
 use crate::document::Hardware;
 use crate::error::{Code, Coded};
-use crate::units::GIB;
-
-use super::footprint::mib_to_bytes;
+use crate::units::{GIB, MIB};
 
 /// RAM bandwidth when nothing was measured, GB/s: two channels of DDR5-5000.
 const ASSUMED_RAM_GBPS: f64 = 80.0;
@@ -135,20 +133,20 @@ impl<'h> RigView<'h> {
     }
 
     /// The same in bytes.
-    pub fn vram_budget_bytes(&self) -> Option<u64> {
-        self.vram_budget_mib().map(mib_to_bytes)
+    pub fn vram_budget_bytes(&self) -> Option<f64> {
+        self.vram_budget_mib().map(|mib| mib * MIB as f64)
     }
 
     /// RAM that may be used, bytes: what is available, all of it when that is unknown, `None` when
     /// neither is known (a machine of 0 GiB is an unknown one).
-    pub fn ram_budget_bytes(&self) -> Result<Option<u64>, RigError> {
+    pub fn ram_budget_bytes(&self) -> Result<Option<f64>, RigError> {
         let memory = self.hardware.memory.as_ref().ok_or(RigError::NoMemory)?;
         let total = memory.ram_total_gib.filter(|t| *t > 0.0);
         let gib = match memory.ram_available_gib {
             Some(free) if free > 0.0 || total.is_some() => Some(free),
             _ => total,
         };
-        Ok(gib.map(|g| crate::units::floor_bytes(g * GIB as f64)))
+        Ok(gib.map(|g| g * GIB as f64))
     }
 }
 
@@ -194,10 +192,10 @@ mod tests {
     #[test]
     fn zero_available_ram_of_a_known_machine_is_none_left() {
         let cases = [
-            ((Some(64.0), Some(0.0)), Some(0)),
-            ((Some(64.0), None), Some(64 * GIB)),
+            ((Some(64.0), Some(0.0)), Some(0.0)),
+            ((Some(64.0), None), Some(64.0 * GIB as f64)),
             ((Some(0.0), Some(0.0)), None),
-            ((None, Some(7.5)), Some(15 * GIB / 2)),
+            ((None, Some(7.5)), Some(7.5 * GIB as f64)),
             ((None, None), None),
         ];
         for (ram, want) in cases {
