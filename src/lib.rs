@@ -2,9 +2,9 @@
 
 pub mod concentration;
 mod deliver;
+pub mod plan;
 pub mod profile;
 pub mod receipt;
-pub mod plan;
 mod shell;
 pub mod values;
 #[cfg(target_os = "linux")]

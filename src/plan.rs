@@ -107,6 +107,7 @@ impl CommonArgs for PlanArgs {
 }
 
 /// One run of the command.
+#[allow(clippy::needless_pass_by_value, reason = "main_with hands them over")]
 pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
     let profile: Profile = read_document(&args.profile, "profile", Code::InputBadProfile)?;
     let plan = match subject(&args, &profile)? {

@@ -1,4 +1,11 @@
 //! gpu-container-plan end to end: what it prints, writes and ends with.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
 
 mod support;
 
@@ -92,30 +99,6 @@ fn a_context_of_zero_is_the_models_own() {
         .args(["--ctx", "0"])
         .run()
         .expect_error("INPUT_BAD_MODEL_CONFIG");
-}
-
-#[test]
-fn n_cpu_moe_counts_blocks_from_the_first_dense_ones_included() {
-    let mut dense_lead = moe();
-    dense_lead["first_k_dense_replace"] = json!(3);
-    dense_lead["model_type"] = json!("deepseek_v2");
-    let plan = tool(&rig(12282, 64.0), &dense_lead)
-        .run()
-        .expect_status(0)
-        .json();
-    let n = plan["n_cpu_moe"].as_u64().unwrap();
-    assert_eq!(plan["n_moe_layers"], 45);
-    assert_eq!(
-        plan["moe_layers_on_host"],
-        n - 3,
-        "three of llama.cpp's {n} blocks have no experts"
-    );
-    assert!(
-        plan["llama_flags"]
-            .as_str()
-            .unwrap()
-            .contains(&format!("--n-cpu-moe {n} "))
-    );
 }
 
 #[test]

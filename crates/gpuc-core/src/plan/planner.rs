@@ -244,8 +244,8 @@ mod tests {
         let setting = ClosedFormSetting {
             expert_bpw: 0.6,
             non_expert_bpw: 0.6,
-            kv_bytes: case.kv,
-            kv_read_bytes: case.kv,
+            kv_bytes: case.kv.into(),
+            kv_read_bytes: case.kv.into(),
         };
         let footprint = ClosedForm::new(&case.model, setting).unwrap();
         let bandwidths = Bandwidths::resolve(&case.hardware, None, None).unwrap();

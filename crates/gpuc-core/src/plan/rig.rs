@@ -54,11 +54,11 @@ impl Bandwidths {
     /// Given on the command line, else measured, else assumed and labelled so.
     pub fn resolve(
         hardware: &Hardware,
-        given_ram: Option<f64>,
-        given_vram: Option<f64>,
+        ram_flag: Option<f64>,
+        vram_flag: Option<f64>,
     ) -> Result<Self, RigError> {
         let measured_ram = hardware.memory.as_ref().and_then(|m| m.cpu_mem_bw_gbps);
-        let ram = match (given_ram, measured_ram) {
+        let ram = match (ram_flag, measured_ram) {
             (Some(gbps), _) => Rate {
                 gbps,
                 known: true,
@@ -76,7 +76,7 @@ impl Bandwidths {
                 source: "assumed: the profile has no RAM bandwidth".into(),
             },
         };
-        let vram = match (given_vram, hardware.bandwidth.vram_gbps) {
+        let vram = match (vram_flag, hardware.bandwidth.vram_gbps) {
             (Some(gbps), _) => Rate {
                 gbps,
                 known: true,
