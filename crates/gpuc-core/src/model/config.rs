@@ -13,6 +13,14 @@ pub(super) struct Config<'a> {
     outer: Option<&'a Map<String, Value>>,
 }
 
+/// Keys under which multimodal configurations keep their text model.
+const NESTED: &[&str] = &[
+    "text_config",
+    "llm_config",
+    "language_config",
+    "text_model_config",
+];
+
 /// What a JSON value is, in a word or two.
 pub(super) fn kind(v: &Value) -> &'static str {
     match v {
@@ -53,24 +61,27 @@ fn as_count(key: &str, v: &Value) -> Result<u64, ModelError> {
     }
 }
 
-#[allow(dead_code)]
 impl<'a> Config<'a> {
     /// The configuration of the text model: the object itself, or the one nested in it.
     pub(super) fn of(config: &'a Value) -> Result<Self, ModelError> {
         let Value::Object(map) = config else {
             return Err(ModelError::NotAnObject(kind(config)));
         };
-        for key in ["text_config", "llm_config", "language_config"] {
-            if let Some(Value::Object(inner)) = map.get(key)
-                && !map.contains_key("hidden_size")
-            {
+        let top = Self { map, outer: None };
+        if map.contains_key("hidden_size") {
+            return Ok(top);
+        }
+        // Speech and vision models nest the text model, some of them twice.
+        let around = top.object("thinker_config").map_or(map, |c| c.map);
+        for key in NESTED {
+            if let Some(Value::Object(inner)) = around.get(*key) {
                 return Ok(Self {
                     map: inner,
                     outer: Some(map),
                 });
             }
         }
-        Ok(Self { map, outer: None })
+        Ok(top)
     }
 
     /// The value under `key`, null counting as absent.
@@ -169,6 +180,19 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// A text in the object around.
+    pub(super) fn outer_text(&self, key: &str) -> Option<&'a str> {
+        self.outer?.get(key)?.as_str()
+    }
+
+    /// Whether the object around says something under `key`.
+    pub(super) fn outer_has(&self, key: &str) -> bool {
+        self.outer
+            .unwrap_or(self.map)
+            .get(key)
+            .is_some_and(|v| !v.is_null())
+    }
+
     /// Whether the value under `key` is set, as the frameworks that write these files judge it:
     /// 0, "", [] and {} are not. `None` when the key is missing.
     pub(super) fn truth(&self, key: &str) -> Option<bool> {
@@ -182,15 +206,14 @@ impl<'a> Config<'a> {
         })
     }
 
-    /// The same, falling back on the object around.
+    /// The same, null counting as missing and falling back on the object around.
     pub(super) fn truth_any(&self, key: &str) -> Option<bool> {
-        self.truth(key).or_else(|| {
-            Config {
-                map: self.outer?,
-                outer: None,
-            }
-            .truth(key)
-        })
+        let here = |map| {
+            Config { map, outer: None }
+                .truth(key)
+                .filter(|_| map.get(key) != Some(&Value::Null))
+        };
+        here(self.map).or_else(|| here(self.outer?))
     }
 
     /// The model's own name for itself.

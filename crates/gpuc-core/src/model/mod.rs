@@ -6,11 +6,22 @@
 //! llama.cpp allocates them. What is not understood is named in a note, never guessed.
 
 mod analysis;
+mod blocks;
 mod config;
+mod dims;
 mod error;
+mod experts;
+mod family;
+mod latent;
+mod mixing;
+mod notes;
 mod number;
 mod placement;
+mod published;
 pub mod quant;
+mod reading;
+mod recurrent;
 
 pub use analysis::{Analysis, analyze};
 pub use error::ModelError;
+pub use reading::read;
