@@ -6,6 +6,7 @@
 )]
 
 pub mod gguf;
+pub mod nvml;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
