@@ -159,3 +159,52 @@ fn starts_like_old(file: &mut File) -> bool {
         .and_then(|()| file.take(1024).read_to_end(&mut start));
     read.is_ok() && is_old_imatrix(&start)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MICRO: &[u8] = include_bytes!("../tests/data/imatrix-micro.gguf");
+
+    fn judge(bytes: &[u8]) -> Result<Exit, Fault> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let trace = imatrix_trace(imatrix(file.path())?, 8, None);
+        let report = report(&trace, 0.9, 0.5);
+        assert!((0.0..=1.0).contains(&report.concentration_score));
+        Ok(Exit::Ok)
+    }
+
+    #[test]
+    fn the_fixture_is_read() {
+        assert!(judge(MICRO).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_an_imatrix_or_an_error(
+            start in prop::sample::select(vec![&b""[..], b"GGUF", b"GGUF\x03\0\0\0"]),
+            rest in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            if let Err(e) = judge(&[start, &rest].concat()) {
+                prop_assert_eq!(e.code(), Code::InputBadImatrix);
+            }
+        }
+
+        #[test]
+        fn a_damaged_imatrix_is_one_or_an_error(
+            changes in prop::collection::vec((0usize..12_000, any::<u8>()), 0..8),
+            cut in prop::option::of(0usize..MICRO.len()),
+        ) {
+            let mut bytes = MICRO.to_vec();
+            for (at, with) in changes {
+                bytes[at] = with;
+            }
+            bytes.truncate(cut.unwrap_or(MICRO.len()));
+            if let Err(e) = judge(&bytes) {
+                prop_assert_eq!(e.code(), Code::InputBadImatrix);
+            }
+        }
+    }
+}

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::deliver::{deliver_json, read_document};
 use crate::shell::CommonArgs;
-use crate::values::{at_least_one, count, non_negative, positive};
+use crate::values::{at_least_one, count, non_negative, positive, weight_bytes};
 
 /// A file of a calibration store that is larger than this holds no points of ours.
 const LARGEST_STORE_FILE: u64 = 16 * MIB;
@@ -72,7 +72,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "GB/S", value_parser = positive)]
     vram_bw: Option<f64>,
     /// Bytes per weight of all that is no routed expert [default: by the quantisation]
-    #[arg(long, value_name = "BYTES", value_parser = positive)]
+    #[arg(long, value_name = "BYTES", value_parser = weight_bytes)]
     non_expert_bpw: Option<f64>,
     /// Use this --n-cpu-moe instead of the smallest that fits
     #[arg(long, value_name = "N", value_parser = count)]

@@ -16,6 +16,14 @@ pub fn non_negative(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Bytes of one weight: above 0, and no format known takes more than 16.
+pub fn weight_bytes(text: &str) -> Result<f64, String> {
+    match positive(text)? {
+        x if x <= 16.0 => Ok(x),
+        _ => Err("expected bytes per weight, at most 16".into()),
+    }
+}
+
 /// A share from 0 to 1.
 pub fn share(text: &str) -> Result<f64, String> {
     match finite(text)? {
@@ -60,6 +68,7 @@ mod tests {
         }
         assert!(positive("0").is_err() && positive("-1").is_err());
         assert!(share("1.01").is_err());
+        assert!(weight_bytes("0").is_err() && weight_bytes("1e300").is_err());
         assert_eq!(positive("40.7"), Ok(40.7));
         assert_eq!(share("0.9"), Ok(0.9));
         assert_eq!(at_least_one("1"), Ok(1));

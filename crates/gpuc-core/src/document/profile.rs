@@ -30,7 +30,8 @@ pub struct Profile<E = Expert> {
 pub struct Hardware {
     /// The GPU that a plan is made for.
     pub gpu: Gpu,
-    /// Operating system and container; some writers leave it null.
+    /// Operating system and container; the key must be there, some writers leave it null.
+    #[serde(deserialize_with = "Option::deserialize")]
     pub platform: Option<Platform>,
     /// Transfer rates.
     #[serde(default, deserialize_with = "or_default")]
