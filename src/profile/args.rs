@@ -50,7 +50,8 @@ pub struct Args {
     #[arg(long)]
     pub no_bench: bool,
 
-    /// Folder on the NVMe drive to measure [default: $GPU_CONTAINER_BENCH_DIR, else /bench]
+    /// Folder on the NVMe drive to measure [default: $GPU_CONTAINER_BENCH_DIR, else /bench]; this
+    /// version measures no NVMe yet
     #[arg(long, value_name = "DIR")]
     pub bench_dir: Option<PathBuf>,
 

@@ -25,6 +25,9 @@ const SHARE: u64 = 4;
 /// A multiple of the cache, so that next to nothing of a pass is left in it for the next.
 const TIMES_CACHE: u64 = 4;
 
+/// A pass reads the buffers as often as this takes, so that waking the threads does not count.
+const LEAST_PASS: Duration = Duration::from_millis(20);
+
 /// Elements that are summed side by side; more than any core can have in flight.
 const LANES: usize = 32;
 
@@ -39,7 +42,7 @@ pub struct RamBandwidth {
     pub passes: usize,
     /// Threads, one for each core that this process may use.
     pub threads: usize,
-    /// Bytes that one pass reads.
+    /// Bytes of the buffers together.
     pub bytes: u64,
     /// Last-level caches together, bytes, where the system reports them.
     pub cache_bytes: Option<u64>,
@@ -64,10 +67,11 @@ pub fn ram_bandwidth(available: u64) -> Result<RamBandwidth, String> {
 fn measure(threads: usize, bytes: u64, cache_bytes: Option<u64>) -> Result<RamBandwidth, String> {
     let words = usize::try_from(bytes / 8).map_err(|_| "the buffers exceed the address space")?;
     let each = words.div_ceil(threads).next_multiple_of(LANES);
-    let mut seconds = time_passes(threads, each)?;
+    let (mut seconds, rounds) = time_passes(threads, each)?;
     seconds.sort_by(f64::total_cmp);
     let bytes = 8 * (each * threads) as u64;
-    let rate = |at: usize| seconds.get(at).map_or(0.0, |s| bytes as f64 / s / 1e9);
+    let read = bytes as f64 * f64::from(rounds);
+    let rate = |at: usize| seconds.get(at).map_or(0.0, |s| read / s / 1e9);
     let passes = seconds.len();
     Ok(RamBandwidth {
         gbps: f64::midpoint(rate((passes - 1) / 2), rate(passes / 2)),
@@ -79,13 +83,14 @@ fn measure(threads: usize, bytes: u64, cache_bytes: Option<u64>) -> Result<RamBa
     })
 }
 
-/// Seconds that each pass took, from the first thread's start to the last one's end.
-fn time_passes(threads: usize, each: usize) -> Result<Vec<f64>, String> {
+/// Seconds that each pass took, from the first thread's start to the last one's end, and how often
+/// a pass read the buffers.
+fn time_passes(threads: usize, each: usize) -> Result<(Vec<f64>, u32), String> {
     thread::scope(|scope| {
         let (done, finished) = mpsc::channel();
         let mut starts = Vec::with_capacity(threads);
         for _ in 0..threads {
-            let (start, go) = mpsc::channel::<()>();
+            let (start, go) = mpsc::channel::<u32>();
             let done = done.clone();
             thread::Builder::new()
                 .spawn_scoped(scope, move || {
@@ -96,8 +101,10 @@ fn time_passes(threads: usize, each: usize) -> Result<Vec<f64>, String> {
                         buffer.resize(each, 1);
                     }
                     let mut said = done.send(ready);
-                    while said.is_ok() && go.recv().is_ok() {
-                        black_box(sum(black_box(&buffer)));
+                    while let (Ok(()), Ok(rounds)) = (said, go.recv()) {
+                        for _ in 0..rounds {
+                            black_box(sum(black_box(&buffer)));
+                        }
                         said = done.send(true);
                     }
                 })
@@ -109,26 +116,34 @@ fn time_passes(threads: usize, each: usize) -> Result<Vec<f64>, String> {
         if !all() {
             return Err("the buffers could not be allocated".into());
         }
-        let begun = Instant::now();
-        let mut seconds = Vec::with_capacity(PASSES);
-        // The pass before the first counted one brings the clocks up.
-        for pass in 0..=PASSES {
-            let pass_begun = Instant::now();
+        let pass = |rounds: u32| {
+            let begun = Instant::now();
             for start in &starts {
-                let _ = start.send(());
+                let _ = start.send(rounds);
             }
-            if !all() {
-                return Err("a thread ended early".into());
+            if all() {
+                Ok(begun.elapsed())
+            } else {
+                Err("a thread ended early")
             }
-            if pass > 0 {
-                seconds.push(pass_begun.elapsed().as_secs_f64().max(f64::EPSILON));
-            }
-            if seconds.len() >= LEAST_PASSES && begun.elapsed() > BUDGET {
-                break;
-            }
+        };
+        let begun = Instant::now();
+        // The first brings the clocks up, the second tells how long a round takes.
+        pass(1)?;
+        let rounds = rounds(pass(1)?);
+        let mut seconds = Vec::with_capacity(PASSES);
+        while seconds.len() < PASSES && (seconds.len() < LEAST_PASSES || begun.elapsed() < BUDGET) {
+            seconds.push(pass(rounds)?.as_secs_f64().max(f64::EPSILON));
         }
-        Ok(seconds)
+        Ok((seconds, rounds))
     })
+}
+
+fn rounds(one: Duration) -> u32 {
+    let least = LEAST_PASS.as_micros();
+    u32::try_from(least.div_ceil(one.as_micros().max(1)))
+        .unwrap_or(1)
+        .clamp(1, 100)
 }
 
 fn sum(buffer: &[u64]) -> u64 {

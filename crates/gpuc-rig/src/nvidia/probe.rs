@@ -22,7 +22,8 @@ pub struct Live {
     pub power_limit_w: Reading<f64>,
     /// Temperature of the chip, °C.
     pub temp_c: Reading<f64>,
-    /// Memory that is not free, what the driver keeps for itself included, MiB.
+    /// Memory in use, MiB. By NVML this includes what the driver keeps for itself, so that it is
+    /// all that is not free; by nvidia-smi it does before R510 only.
     pub vram_used_mib: Reading<f64>,
     /// Memory in all, MiB.
     pub vram_total_mib: Reading<f64>,
