@@ -19,6 +19,8 @@ use crate::deliver::{deliver_json, read_input};
 use crate::shell::CommonArgs;
 use crate::values::{count, non_negative};
 
+/// The largest benchmark output that is read; a sweep of thousands of rows is a few megabytes.
+const LARGEST_BENCH: usize = 64 << 20;
 /// Points of one model, placement and date that a store may hold.
 const MOST_COPIES: u32 = 10_000;
 
@@ -139,7 +141,16 @@ fn measured(args: &ReceiptArgs, plan: &Plan) -> Result<Measured, Fault> {
     let mut measured = match &args.bench {
         None => Measured::default(),
         Some(path) => {
-            let bench = Bench::read(&read_input(path, "benchmark", Code::IoReadFailed)?);
+            let bytes = read_input(path, "benchmark", Code::IoReadFailed)?;
+            if bytes.len() > LARGEST_BENCH {
+                let name = path.display();
+                return Err(Fault::new(
+                    Code::InputNoBenchRows,
+                    format!("{name} is larger than {} MiB", LARGEST_BENCH >> 20),
+                )
+                .with_hint("pass the output of llama-bench, not a model or a whole log"));
+            }
+            let bench = Bench::read(&bytes);
             rows = bench.rows.len();
             measure(&bench, &Wanted::of(plan, args.depth))?
         }

@@ -145,10 +145,7 @@ fn of_named(decode: &[&Row], prefill: &[&Row], wanted: &Wanted) -> Measured {
         note_depth(row.depth, wanted, &mut out.notes);
     }
     if decode.len() > 1 {
-        out.notes.push(format!(
-            "the benchmark has {} decode rows; the first one counts",
-            decode.len()
-        ));
+        out.method = format!("llama-bench, the first of {} decode rows", decode.len());
     }
     out
 }

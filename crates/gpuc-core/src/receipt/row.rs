@@ -1,5 +1,8 @@
 //! One row of a benchmark, whatever format it was printed in.
 
+/// Rows that are kept of one file: far more than any sweep has, few enough for any machine.
+pub(super) const MAX_ROWS: usize = 50_000;
+
 /// What a row measures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -1,12 +1,18 @@
 //! llama-bench's table formats: markdown, CSV and SQL, among log lines.
 
-use super::row::{Cell, Cells, Row, depth_of_test};
+use super::row::{Cell, Cells, MAX_ROWS, Row, depth_of_test};
+
+/// Columns of a table; llama-bench has some forty.
+const MAX_COLUMNS: usize = 256;
 
 /// The rows of every markdown table that has a `test` and a `t/s` column.
 pub(super) fn markdown(text: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut header: Option<Vec<String>> = None;
     for line in text.lines() {
+        if rows.len() >= MAX_ROWS {
+            break;
+        }
         let Some(cells) = markdown_cells(line) else {
             continue;
         };
@@ -33,6 +39,7 @@ fn markdown_cells(line: &str) -> Option<Vec<&str>> {
     Some(
         inner
             .split('|')
+            .take(MAX_COLUMNS)
             .map(|cell| cell.trim_matches([' ', '\t', '*', '`']))
             .collect(),
     )
@@ -52,12 +59,14 @@ fn markdown_row(names: &[String], values: &[&str]) -> Vec<Row> {
                 }
             }
             "t/s" => {
-                let (rate, stddev) = value
-                    .split_once('±')
-                    .or_else(|| value.split_once("+/-"))
-                    .unwrap_or((value, ""));
-                cells.set("avg_ts", &Cell::of_text(rate.trim()));
-                cells.set("stddev_ts", &Cell::of_text(stddev.trim()));
+                // Consoles mangle the sign between rate and deviation; the blanks stay.
+                let mut words = value.split(|c: char| c == '±' || c.is_whitespace());
+                let rate = words.next().unwrap_or_default();
+                cells.set("avg_ts", &Cell::of_text(rate));
+                cells.set(
+                    "stddev_ts",
+                    &Cell::of_text(words.next_back().unwrap_or_default()),
+                );
             }
             name => cells.set(name, &Cell::of_text(value)),
         }
@@ -67,7 +76,7 @@ fn markdown_row(names: &[String], values: &[&str]) -> Vec<Row> {
 
 /// Prompt and generation tokens of `pp512`, `tg128` or `pp512+tg128`; zeros for anything else.
 fn tokens_of_test(test: &str) -> (f64, f64) {
-    let count = |s: &str| s.parse::<u32>().map_or(0.0, f64::from);
+    let count = |s: &str| s.trim().parse::<u32>().map_or(0.0, f64::from);
     if let Some((pp, tg)) = test.split_once('+') {
         return (
             pp.strip_prefix("pp").map_or(0.0, count),
@@ -86,6 +95,9 @@ pub(super) fn csv(text: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut header: Option<Vec<String>> = None;
     for line in text.lines() {
+        if rows.len() >= MAX_ROWS {
+            break;
+        }
         let is_header = ["n_prompt", "n_gen", "avg_ts"]
             .iter()
             .all(|c| line.contains(c));
@@ -117,7 +129,12 @@ fn csv_fields(line: &str) -> Vec<String> {
                 chars.next();
             }
             '"' => quoted = !quoted,
-            ',' if !quoted => fields.push(std::mem::take(&mut field)),
+            ',' if !quoted => {
+                fields.push(std::mem::take(&mut field));
+                if fields.len() >= MAX_COLUMNS {
+                    break;
+                }
+            }
             c => field.push(c),
         }
     }
@@ -129,6 +146,9 @@ fn csv_fields(line: &str) -> Vec<String> {
 pub(super) fn sql(text: &str) -> Vec<Row> {
     let mut rows = Vec::new();
     for line in text.lines() {
+        if rows.len() >= MAX_ROWS {
+            break;
+        }
         let line = line.trim();
         let is_insert = line
             .get(..11)
@@ -136,18 +156,21 @@ pub(super) fn sql(text: &str) -> Vec<Row> {
         if !is_insert {
             continue;
         }
-        let mut lists = sql_lists(line).into_iter();
-        let Some(names) = lists.next() else { continue };
-        for values in lists.filter(|v| v.len() == names.len()) {
-            rows.extend(table_row(&names, &values));
-        }
+        let mut names: Option<Vec<String>> = None;
+        sql_lists(line, |list| {
+            match &names {
+                None => names = Some(list),
+                Some(names) if names.len() == list.len() => rows.extend(table_row(names, &list)),
+                Some(_) => {}
+            }
+            rows.len() < MAX_ROWS
+        });
     }
     rows
 }
 
-/// The parenthesised lists of a statement, quotes taken off.
-fn sql_lists(statement: &str) -> Vec<Vec<String>> {
-    let mut lists = Vec::new();
+/// Hands over the parenthesised lists of a statement, quotes taken off, while `more` are wanted.
+fn sql_lists(statement: &str, mut more: impl FnMut(Vec<String>) -> bool) {
     let mut list: Option<Vec<String>> = None;
     let mut item = String::new();
     let mut quote: Option<char> = None;
@@ -166,18 +189,17 @@ fn sql_lists(statement: &str) -> Vec<Vec<String>> {
             (None, '\'' | '"') => quote = Some(c),
             (None, '(') => list = Some(Vec::new()),
             (None, ',' | ')') => {
-                if let Some(items) = &mut list {
+                if let Some(items) = list.as_mut().filter(|l| l.len() < MAX_COLUMNS) {
                     items.push(std::mem::take(&mut item).trim().to_owned());
                 }
-                if c == ')' {
-                    lists.extend(list.take());
+                if c == ')' && list.take().is_some_and(|list| !more(list)) {
+                    return;
                 }
             }
             (None, c) if list.is_some() => item.push(c),
             _ => {}
         }
     }
-    lists
 }
 
 fn table_row(names: &[String], values: &[String]) -> Vec<Row> {
@@ -201,10 +223,15 @@ mod tests {
             | gpt-oss 20B | 99 | 12 | 1 | pp512 | 299.87 ± 31.43 |\n\
             | gpt-oss 20B | 99 | 12 | 1 | tg128 @ d4096 | **38.45 ± 2.39** |\n\
             | gpt-oss 20B | 99 | 12 | 1 | pp512+tg128 | 99.00 ± 1.00 |\n\
+            | gpt-oss 20B | 99 | 12 | 1 | tg 64 | 12.50 \u{252c}\u{2592} 0.25 |\n\
             | a | short row |\n\nbuild: dd1ea5243 (10355)\n";
         let rows = markdown(text);
         let kinds: Vec<_> = rows.iter().map(|r| r.kind).collect();
-        assert_eq!(kinds, [Kind::Prefill, Kind::Decode, Kind::Other]);
+        assert_eq!(
+            kinds,
+            [Kind::Prefill, Kind::Decode, Kind::Other, Kind::Decode]
+        );
+        assert_eq!((rows[3].rate, rows[3].stddev), (Some(12.5), Some(0.25)));
         let tg = &rows[1];
         assert_eq!((tg.rate, tg.stddev), (Some(38.45), Some(2.39)));
         assert_eq!((tg.depth, tg.tokens), (Some(4096), Some(128)));

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::row::{Cell, Cells, Form, Row, Setting};
+use super::row::{Cell, Cells, Form, MAX_ROWS, Row, Setting};
 use super::server::Timing;
 
 /// Text longer than this is no name of a model or a build.
@@ -152,16 +152,18 @@ impl<'de> Visitor<'de> for Node<'_> {
         }
         if cells.served.is_unfinished() {
             self.found.timings.truncate(first_timing);
-        } else if cells.served.holds_any() {
+        } else if cells.served.holds_any() && self.found.timings.len() < MAX_ROWS {
             self.found.timings.push(cells.served);
         }
         // A row that goes by its `test` alone counts in a list only, as other tools read it.
         let native = cells.n_gen.is_some() && cells.n_prompt.is_some();
+        let room = MAX_ROWS.saturating_sub(self.found.rows.len());
         self.found.rows.extend(
             cells
                 .rows()
                 .into_iter()
-                .filter(|row| direct || native || row.form == Form::Native),
+                .filter(|row| direct || native || row.form == Form::Native)
+                .take(room),
         );
         Ok(Cell::Nothing)
     }
