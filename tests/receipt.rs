@@ -366,6 +366,11 @@ fn points_are_added_and_never_replaced() {
     assert_eq!(read("2026-06-05_M_n12_2.json")["measured_tok_s"], 21.0);
     assert_eq!(read("2026-06-05_M_n12_3.json")["measured_tok_s"], 22.0);
 
+    // What is written is what the planner reads.
+    let file =
+        gpuc_core::calibration::points_in(&fs::read(cal.join("2026-06-05_M_n12.json")).unwrap());
+    assert_eq!(file.points[0].measured_tok_s, Some(20.0));
+
     // Several at once: each finds a name of its own.
     let children: Vec<_> = (0..8).map(|_| tool(&cal, "30").spawn()).collect();
     for (mut child, _dir) in children {
