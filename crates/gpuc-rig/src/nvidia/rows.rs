@@ -12,7 +12,7 @@ pub(super) const IDENTITY: &str = "name,driver_version,memory.total,memory.free,
                                    pcie.link.gen.max,pcie.link.width.max";
 
 /// Columns that a row must have to be about a GPU at all. Older builds lack the ones behind.
-const IDENTITY_LEAST: usize = 5;
+const IDENTITY_LEAST: usize = 4;
 const IDENTITY_ALL: usize = 7;
 const LIVE_ALL: usize = 6;
 
@@ -46,9 +46,10 @@ fn number(cell: Option<&&str>) -> Reading<f64> {
 }
 
 fn count(cell: Option<&&str>) -> Reading<u64> {
-    let cell = text(cell)?;
-    cell.parse()
-        .map_err(|_| format!("nvidia-smi printed {cell:?}, which is no whole number"))
+    match number(cell)? {
+        x if x >= 0.0 && x.fract() == 0.0 => Ok(gpuc_core::units::floor_bytes(x)),
+        x => Err(format!("nvidia-smi printed {x}, which is no whole number")),
+    }
 }
 
 /// One reading a GPU for each row of a live query, or why there is none.
@@ -125,13 +126,13 @@ fn plausible(rest: &[&str]) -> bool {
         rest.get(at)
             .is_none_or(|cell| cell.is_empty() || is_gap(cell) || ok(cell))
     };
-    let whole = |cell: &str| cell.parse::<u64>().is_ok();
+    let numeric = |cell: &str| cell.parse::<f64>().is_ok();
     fits(0, |c| c.starts_with(|c: char| c.is_ascii_digit()))
-        && fits(1, |c| c.parse::<f64>().is_ok())
-        && fits(2, |c| c.parse::<f64>().is_ok())
+        && fits(1, numeric)
+        && fits(2, numeric)
         && fits(3, |c| c.contains('.'))
-        && fits(4, whole)
-        && fits(5, whole)
+        && fits(4, numeric)
+        && fits(5, numeric)
 }
 
 #[cfg(test)]
