@@ -284,6 +284,7 @@ fn plans_that_are_none_are_refused() {
         r#"{"fits": true, "verdict": "ship", "ceiling_decode_tok_s": "40"}"#,
         r#"{"fits": true, "verdict": "ship", "ceiling_decode_tok_s": NaN}"#,
         r#"{"fits": true, "verdict": "ship", "n_cpu_moe": -1}"#,
+        r#"{"fits": true, "verdict": "ship", "n_cpu_moe": 123456789012345678901234567890}"#,
         r#"{"fits": "yes", "verdict": "ship"}"#,
     ] {
         Tool::new("receipt")
@@ -292,6 +293,13 @@ fn plans_that_are_none_are_refused() {
             .run()
             .expect_error("INPUT_BAD_PLAN");
     }
+    // The whole chain of causes is one more thing to read, not another status.
+    let r = Tool::new("receipt")
+        .file("plan.json", "[]")
+        .args(["--debug", "--plan", "plan.json", "--decode-tok-s", "3"])
+        .run()
+        .expect_error("INPUT_BAD_PLAN");
+    assert!(r.stderr.contains("cause:"), "{}", r.stderr);
     let deep = "[".repeat(100_000);
     Tool::new("receipt")
         .file("plan.json", deep)
