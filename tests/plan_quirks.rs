@@ -9,114 +9,10 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::{Run, Tool};
-
-/// A 12 GB card in a machine with 64 GiB, 48 of them free.
-fn profile() -> Value {
-    json!({
-        "schema_version": "0.1.0",
-        "created": "2026-10-01",
-        "hardware": {
-            "gpu": {"name": "12 GB card", "vram_total_mib": 12282, "vram_free_mib": 11200},
-            "platform": {"os": "linux", "in_container": false, "wsl2": false},
-            "bandwidth": {},
-            "memory": {
-                "ram_total_gib": 64.0, "ram_available_gib": 48.0, "cpu_mem_bw_gbps": 52.5,
-            },
-        },
-    })
-}
-
-/// The shape of Qwen3-30B-A3B, from its published config.json.
-fn config() -> Value {
-    json!({
-        "model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48,
-        "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,
-        "vocab_size": 151936, "intermediate_size": 6144, "torch_dtype": "bfloat16",
-        "tie_word_embeddings": false, "num_experts": 128, "num_experts_per_tok": 8,
-        "moe_intermediate_size": 768,
-    })
-}
-
-/// That profile with its model analysed in it.
-fn profile_with_model() -> Value {
-    let mut p = profile();
-    p["model"] = json!({
-        "name": "made-up", "architecture": "moe", "total_params": 30_531_911_680_u64,
-        "n_layers": 48, "n_kv_heads": 4, "head_dim": 128, "dtype_bytes": 2.0,
-        "quant": "gguf-q4_k_m",
-        "expert": {
-            "is_moe": true, "num_experts": 128, "experts_per_token": 8,
-            "expert_params_each": 4_718_592,
-        },
-        "kv_bytes_per_token": 98304, "expert_params_total": 28_991_029_248_u64,
-        "non_expert_params": 1_540_882_432, "n_moe_layers": 48,
-    });
-    p
-}
-
-/// `document` with the value at `path` (a JSON pointer) replaced.
-fn set(mut document: Value, path: &str, value: impl Into<Value>) -> Value {
-    let (parent, key) = path.rsplit_once('/').unwrap();
-    document.pointer_mut(parent).unwrap()[key] = value.into();
-    document
-}
-
-/// `document` without the key at `path`.
-fn without(mut document: Value, path: &str) -> Value {
-    let (parent, key) = path.rsplit_once('/').unwrap();
-    let parent = document.pointer_mut(parent).unwrap();
-    parent.as_object_mut().unwrap().remove(key).unwrap();
-    document
-}
-
-fn plan_text(profile: impl AsRef<[u8]>, config: impl AsRef<[u8]>, flags: &[&str]) -> Run {
-    Tool::new("plan")
-        .file("p.json", profile)
-        .file("c.json", config)
-        .args(["--profile", "p.json", "--model-config", "c.json"])
-        .args(flags)
-        .run()
-}
-
-fn plan(profile: &Value, config: &Value, flags: &[&str]) -> Run {
-    plan_text(profile.to_string(), config.to_string(), flags)
-}
-
-/// The plan of the model in the profile.
-fn plan_profile(profile: impl AsRef<[u8]>) -> Run {
-    Tool::new("plan")
-        .file("p.json", profile)
-        .args(["--profile", "p.json"])
-        .run()
-}
-
-#[track_caller]
-fn bad_profile(p: &Value) {
-    plan_profile(p.to_string()).expect_error("INPUT_BAD_PROFILE");
-}
-
-#[track_caller]
-fn bad_config(c: &Value) {
-    plan(&profile(), c, &[]).expect_error("INPUT_BAD_MODEL_CONFIG");
-}
-
-/// The plan with a store of `points`.
-fn calibrated(points: &str) -> Run {
-    Tool::new("plan")
-        .file("p.json", profile().to_string())
-        .file("c.json", config().to_string())
-        .file("cal/x.json", points)
-        .args([
-            "--profile",
-            "p.json",
-            "--model-config",
-            "c.json",
-            "--calibration-dir",
-            "cal",
-        ])
-        .run()
-}
+use support::plans::{
+    bad_config, bad_profile, calibrated, config, plan, plan_profile, plan_text, profile,
+    profile_with_model, set, without,
+};
 
 #[test]
 fn the_fixtures_themselves_ship() {
@@ -128,66 +24,6 @@ fn the_fixtures_themselves_ship() {
     for key in ["n_cpu_moe", "vram_used_mib", "ceiling_decode_tok_s"] {
         assert_eq!(from_config[key], from_profile[key], "{key}");
     }
-}
-
-#[test]
-fn a_quantisation_is_known_or_refused() {
-    // (tag, least and most bytes a weight of the experts may take)
-    let known = [
-        ("iq1_s", 0.18, 0.28),
-        ("iq2_xs", 0.26, 0.35),
-        ("iq3_s", 0.40, 0.48),
-        ("q4_k", 0.54, 0.62),
-        ("Q4_K_M", 0.54, 0.66),
-        ("UD-Q4_K_XL", 0.54, 0.66),
-        ("UD-IQ2_M", 0.26, 0.40),
-        ("mxfp4_moe", 0.50, 0.56),
-        ("nvfp4", 0.50, 0.60),
-        ("gptq", 0.50, 0.60),
-        ("awq", 0.50, 0.60),
-        ("int4", 0.50, 0.60),
-        ("int8", 1.00, 1.10),
-        ("fp8", 1.00, 1.10),
-        ("tq1_0", 0.20, 0.25),
-        ("bf16", 2.0, 2.0),
-    ];
-    for (tag, least, most) in known {
-        let run = plan(&profile(), &config(), &["--quant", tag, "--floor", "0"]);
-        assert_ne!(run.status, 2, "{tag}: {}", run.stderr);
-        let bytes = run.json()["assumptions"]["bytes_per_weight"]
-            .as_f64()
-            .unwrap();
-        assert!((least..=most).contains(&bytes), "{tag}: {bytes}");
-    }
-    for tag in ["garbage", "q4_k_x", "q9_0", "int3.5"] {
-        let run = plan(&profile(), &config(), &["--quant", tag]);
-        assert!(run.stderr.contains("hint:"), "{tag}: {}", run.stderr);
-        run.expect_error("INPUT_UNKNOWN_QUANT");
-    }
-    let run = plan(&profile(), &config(), &["--quant", "q4_k_n"]);
-    assert!(
-        run.stderr.contains("q4_k_m"),
-        "the nearest tags are named: {}",
-        run.stderr
-    );
-    // The tag in a profile is held to the same.
-    let p = set(profile_with_model(), "/model/quant", "garbage");
-    plan_profile(p.to_string()).expect_error("INPUT_UNKNOWN_QUANT");
-}
-
-#[test]
-fn the_bits_of_gptq_come_from_the_config_or_are_said_to_be_assumed() {
-    let assumed = plan(&profile(), &config(), &["--quant", "gptq"]).json();
-    let notes = assumed["assumptions"]["notes"].to_string();
-    assert!(notes.contains("gptq") || notes.contains("GPTQ"), "{notes}");
-    let eight = set(
-        config(),
-        "/quantization_config",
-        json!({"quant_method": "gptq", "bits": 8, "group_size": 128}),
-    );
-    let stated = plan(&profile(), &eight, &["--quant", "gptq"]).json();
-    let bytes = |v: &Value| v["assumptions"]["bytes_per_weight"].as_f64().unwrap();
-    assert!(bytes(&stated) > 1.0 && bytes(&assumed) < 0.6, "{stated}");
 }
 
 #[test]
@@ -335,38 +171,6 @@ fn zero_is_not_taken_for_unknown() {
 }
 
 #[test]
-fn outputs_that_cannot_be_written_say_so() {
-    plan(&profile(), &config(), &["-o", "no/such/plan.json"]).expect_error("IO_WRITE_FAILED");
-    plan(&profile(), &config(), &["-o", "."]).expect_error("IO_WRITE_FAILED");
-    let run = Tool::new("plan").args(["--profile", "nope.json"]).run();
-    run.expect_error("INPUT_BAD_PROFILE");
-    let missing = Tool::new("plan")
-        .file("p.json", profile().to_string())
-        .args(["--profile", "p.json", "--model-config", "nope.json"]);
-    missing.run().expect_error("INPUT_BAD_MODEL_CONFIG");
-    // A store that is not there is an empty one.
-    plan(&profile(), &config(), &["--calibration-dir", "nope"]).expect_status(0);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_is_no_verdict() {
-    let run = Tool::new("plan")
-        .file("p.json", profile().to_string())
-        .file("c.json", config().to_string())
-        .args([
-            "--profile",
-            "p.json",
-            "--model-config",
-            "c.json",
-            "-o",
-            "/dev/full",
-        ])
-        .run();
-    run.expect_error("IO_WRITE_FAILED");
-}
-
-#[test]
 fn lists_of_one_value_a_layer_are_that_value() {
     let lists = json!({
         "model_type": "hunyuan_v1_moe", "hidden_size": 1024, "num_hidden_layers": 6,
@@ -385,43 +189,6 @@ fn lists_of_one_value_a_layer_are_that_value() {
     }
     for odd in [json!([]), json!([4, "x"]), json!([null]), json!([[4]])] {
         bad_config(&set(lists.clone(), "/moe_topk", odd));
-    }
-}
-
-#[test]
-fn flags_take_finite_numbers_in_range_only() {
-    let bad: [(&str, &[&str]); 9] = [
-        (
-            "--ctx",
-            &[
-                "-4096", "4096.0", "1e3", " 4096 ", "4_096", "٤٠٩٦", "0x1000", "x", "",
-            ],
-        ),
-        ("--depth", &["-1", "1.5", "nan"]),
-        ("--batch", &["-4", "0", "1.5", "nan"]),
-        (
-            "--cpu-bw",
-            &[
-                "nan", "inf", "-inf", "-40", "1_000", "1e999", "٤", " 40", "",
-            ],
-        ),
-        ("--vram-bw", &["nan", "inf", "-1", "0"]),
-        ("--non-expert-bpw", &["nan", "inf", "-1", "0", "0.0", "-0"]),
-        ("--floor", &["nan", "inf", "-3"]),
-        ("--margin-mib", &["nan", "-1"]),
-        ("--n-cpu-moe", &["-1", "2.0", "x"]),
-    ];
-    for (flag, values) in bad {
-        for value in values {
-            let run = plan(&profile(), &config(), &[&format!("{flag}={value}")]);
-            assert_eq!(
-                run.code(),
-                Some("INPUT_USAGE"),
-                "{flag}={value}: {}",
-                run.stderr
-            );
-            run.expect_error("INPUT_USAGE");
-        }
     }
 }
 
@@ -608,40 +375,4 @@ fn no_experts_is_dense_whichever_key_says_so() {
             .to_owned();
         assert!(run.status == 0 || text.contains("dense"), "{key}: {text}");
     }
-}
-
-#[test]
-fn flags_are_written_out_and_the_last_one_counts() {
-    for flag in [
-        "--no-cal",
-        "--qua=q8_0",
-        "--model-conf=c.json",
-        "--prof=p.json",
-    ] {
-        plan(&profile(), &config(), &[flag]).expect_error("INPUT_USAGE");
-    }
-    let run = plan(
-        &profile(),
-        &config(),
-        &["-o", "a.json", "-o", "b.json", "--ctx", "x", "--ctx", "512"],
-    );
-    // A value that is no value is refused even when a later one would win.
-    run.expect_error("INPUT_USAGE");
-    let run = plan(
-        &profile(),
-        &config(),
-        &["-o", "a.json", "--out", "b.json", "--ctx=1", "--ctx=512"],
-    );
-    let run = run.expect_status(0);
-    assert!(!run.path("a.json").exists());
-    let written: Value =
-        serde_json::from_slice(&std::fs::read(run.path("b.json")).unwrap()).unwrap();
-    assert_eq!(written["assumptions"]["ctx_len"], 512);
-}
-
-#[test]
-fn debug_keeps_the_status_and_shows_the_causes() {
-    let run = plan_text("{", config().to_string(), &["--debug"]);
-    assert!(run.stderr.contains("cause:"), "{}", run.stderr);
-    run.expect_error("INPUT_BAD_PROFILE");
 }

@@ -7,6 +7,7 @@
 
 pub mod gguf;
 pub mod nvml;
+pub mod plans;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

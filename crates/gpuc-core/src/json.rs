@@ -84,6 +84,9 @@ pub mod number {
         d.deserialize_option(Maybe(Count))
     }
 
+    /// No reading is nearly as large, and what is computed from one of this size stays finite.
+    const LARGEST: f64 = 1e100;
+
     struct NonNegative;
 
     impl Visitor<'_> for NonNegative {
@@ -98,7 +101,7 @@ pub mod number {
             self.visit_f64(v as f64)
         }
         fn visit_f64<E: de::Error>(self, v: f64) -> Result<f64, E> {
-            if v.is_finite() && v >= 0.0 {
+            if (0.0..=LARGEST).contains(&v) {
                 Ok(v)
             } else {
                 Err(E::invalid_value(de::Unexpected::Float(v), &self))
@@ -188,6 +191,7 @@ mod tests {
             r#"{"x": Infinity}"#,
             r#"{"x": 1e999}"#,
             r#"{"x": -0.5}"#,
+            r#"{"x": 1e101}"#,
             r#"{"x": "1"}"#,
         ];
         for text in bad {
