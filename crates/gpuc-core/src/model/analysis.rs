@@ -8,7 +8,7 @@ use super::error::ModelError;
 use super::experts::{self, Feed};
 use super::mixing::{self, Mixing};
 use super::number::{Num, n};
-use super::{notes, published, quant};
+use super::{notes, published, quant, uneven};
 use crate::document::{Expert, KvGroup, Model};
 use crate::units::floor_bytes;
 
@@ -39,8 +39,14 @@ pub fn analyze(
 
     let hidden = d.hidden.unwrap_or(0);
     let layers = d.layers.unwrap_or(0);
-    let feed = experts::feed(&f, &d, hidden, layers)?;
-    let mixing = mixing::mixing(&f, &d, hidden, layers)?;
+    let mut feed = experts::feed(&f, &d, hidden, layers)?;
+    let mixing = match uneven::uneven(&f, &d, hidden)? {
+        Some(pruned) => {
+            feed.rest = pruned.feed;
+            pruned.mixing
+        }
+        None => mixing::mixing(&f, &d, hidden, layers)?,
+    };
     let groups = mixing.groups.clone().filter(|_| layers > 0);
 
     let mut notes: Vec<String> = weights.note.into_iter().collect();

@@ -103,9 +103,18 @@ impl Dims {
                 kv = kv.or(attention.count("kv_n_heads")?);
             }
         }
-        if f.family.mixer == Mixer::Double {
+        let mut vocab = f.count("vocab_size")?;
+        if !f.bare {
             layers = layers.or(f.count("num_layers")?);
             inter = inter.or(f.count("ffn_hidden_size")?);
+        }
+        if f.is("chatglm") {
+            kv = kv.or(f.count("multi_query_group_num")?);
+            vocab = vocab.or(f.count("padded_vocab_size")?);
+        }
+        if f.is("qwen") {
+            // The first Qwen counts both halves of its gated network.
+            inter = inter.map(|w| w / 2);
         }
         if layers.is_none() && f.family.mixer == Mixer::Single {
             layers = f.c.words("layers_block_type").map(|w| w.len() as u64);
@@ -128,7 +137,7 @@ impl Dims {
             kv_heads: kv.filter(|n| *n > 0).or(heads),
             head_dim: said.or(even),
             width: said.filter(|d| *d > 0).or(even).unwrap_or(0),
-            vocab: f.count("vocab_size")?,
+            vocab,
             inter: inter.unwrap_or(0),
         })
     }

@@ -166,15 +166,16 @@ fn family(model_type: &str) -> Option<Family> {
         | "deepseek_v3" | "deepseek_v32" | "deepseek_v4" | "kimi_k2" | "kimi_k25" | "glm"
         | "glm4" | "glm4_moe" | "glm4_moe_lite" | "glm4v" | "glm4v_moe" | "glm_moe_dsa"
         | "dots1" | "hunyuan" | "hunyuan_v1_dense" | "hunyuan_v1_moe" | "minimax_m2"
-        | "internlm2" | "internlm3" | "baichuan" | "stablelm" | "xverse" | "exaone" | "smollm3"
-        | "seed_oss" | "bailing_moe" | "bailing_moe_v2" | "solar_open" | "minicpm" | "minicpm3"
-        | "dbrx" | "arctic" | "grok" | "grok-1" | "helium" | "mimo" | "llada_moe" | "grovemoe"
-        | "apriel" | "orion" | "chameleon" | "mllama" | "pangu_pro_moe" => PLAIN,
+        | "internlm2" | "internlm3" | "chatglm" | "qwen" | "baichuan" | "stablelm" | "xverse"
+        | "exaone" | "seed_oss" | "bailing_moe" | "bailing_moe_v2" | "solar_open" | "dbrx"
+        | "arctic" | "grok" | "grok-1" | "helium" | "mimo" | "llada_moe" | "grovemoe"
+        | "apriel" | "orion" | "chameleon" | "mllama" | "pangu_pro_moe" | "nemotron-nas" => PLAIN,
         "qwen2_moe" => Family {
             lone_shared: true,
             ..PLAIN
         },
-        "gemma" | "ernie4_5" | "ernie4_5_moe" | "cohere" => tied,
+        "gemma" | "ernie4_5" | "ernie4_5_moe" | "ernie_moe" | "cohere" | "minicpm" | "minicpm3"
+        | "smollm3" => tied,
         "gemma2" | "gemma3" | "gemma3n" | "gemma4" | "gemma4_unified" => Family {
             tied: true,
             ..windowed(match model_type {

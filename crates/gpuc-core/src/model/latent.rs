@@ -4,6 +4,7 @@ use super::dims::{Dims, Facts};
 use super::error::ModelError;
 use super::mixing::{Indexer, Mixing, cached};
 use super::number::{Num, n};
+use crate::document::KvGroup;
 
 /// Widths of latent attention where a configuration leaves them out: DeepSeek's.
 const NOPE: u64 = 128;
@@ -22,7 +23,12 @@ pub(super) fn mixing(
     let kv_rank = c.first(&["kv_lora_rank"])?.unwrap_or(0);
     let nope = c.count("qk_nope_head_dim")?.unwrap_or(NOPE);
     let rope = c.count("qk_rope_head_dim")?.unwrap_or(ROPE);
-    let value = c.count("v_head_dim")?.unwrap_or(VALUE);
+    // DeepSeek's classes have a default of their own; other families share the width evenly.
+    let value = match c.first(&["v_head_dim"])? {
+        Some(width) => width,
+        None if f.is("minicpm3") => d.width,
+        None => VALUE,
+    };
     let q_width = n(heads) * nope.saturating_add(rope);
     let queries = match c.first(&["q_lora_rank"])? {
         Some(rank) => (n(hidden) + q_width) * rank,
@@ -83,7 +89,10 @@ pub(super) fn compressed(
         groups.push(cached(layers, d.width, Some(window))?);
     }
     if kept > 0 {
-        groups.push(cached(1, kept, None)?);
+        groups.push(KvGroup {
+            layers: ratios.iter().filter(|r| **r > 0).count() as u64,
+            ..cached(1, kept, None)?
+        });
     }
     Ok(Mixing {
         params: attention * layers + extra,

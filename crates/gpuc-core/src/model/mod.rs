@@ -12,15 +12,20 @@ mod dims;
 mod error;
 mod experts;
 mod family;
+#[cfg(test)]
+mod hostile;
 mod latent;
 mod mixing;
 mod notes;
 mod number;
 mod placement;
 mod published;
+#[cfg(test)]
+mod published_figures;
 pub mod quant;
 mod reading;
 mod recurrent;
+mod uneven;
 
 pub use analysis::{Analysis, analyze};
 pub use error::ModelError;

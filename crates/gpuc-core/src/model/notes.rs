@@ -70,14 +70,6 @@ pub(super) fn notes(f: &Facts<'_>, d: &Dims, feed: &Feed) -> Vec<String> {
             break;
         }
     }
-    for key in ["block_configs", "layer_configs"] {
-        if c.get(key).is_some() {
-            notes.push(format!(
-                "model: {key} gives each block a shape of its own, which is not read; the figures \
-                 are those of a uniform model"
-            ));
-        }
-    }
     for key in ["moe_intermediate_size", "moe_topk", "intermediate_size"] {
         if let Some(Value::Array(items)) = c.get(key)
             && items.iter().any(|x| Some(x) != items.first())
