@@ -167,3 +167,17 @@ pub fn read_document<T: DeserializeOwned>(path: &Path, what: &str, code: Code) -
         .with_cause(e)
     })
 }
+
+/// The model configuration in an input file, `-` being standard input.
+pub fn read_model_config(path: &Path) -> Result<serde_json::Value, Fault> {
+    let (what, code) = ("model configuration", Code::InputBadModelConfig);
+    let bytes = read_input(path, what, code)?;
+    gpuc_core::model::read(&bytes).map_err(|e| {
+        Fault::new(
+            code,
+            format!("{what} {} is not the JSON expected", path.display()),
+        )
+        .with_hint("pass the config.json that lies beside the weights on Hugging Face")
+        .with_cause(e)
+    })
+}

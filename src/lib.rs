@@ -10,5 +10,7 @@ pub mod values;
 #[cfg(target_os = "linux")]
 pub mod watchdog;
 
-pub use deliver::{check_writable, deliver_json, read_document, read_input, write_atomically};
+pub use deliver::{
+    check_writable, deliver_json, read_document, read_input, read_model_config, write_atomically,
+};
 pub use shell::{CommonArgs, main_with};

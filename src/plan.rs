@@ -14,9 +14,8 @@ use gpuc_core::plan::{
     Bandwidths, ClosedForm, ClosedFormSetting, PlanRequest, RigView, plan, refuse,
 };
 use gpuc_core::units::{MIB, round_to};
-use serde_json::Value;
 
-use crate::deliver::{deliver_json, read_document};
+use crate::deliver::{deliver_json, read_document, read_model_config};
 use crate::shell::CommonArgs;
 use crate::values::{at_least_one, count, non_negative, positive, weight_bytes};
 
@@ -135,7 +134,7 @@ struct Subject {
 fn subject(args: &PlanArgs, profile: &Profile) -> anyhow::Result<Option<Subject>> {
     let name = args.model_name.as_deref();
     if let Some(path) = &args.model_config {
-        let config: Value = read_document(path, "model config", Code::InputBadModelConfig)?;
+        let config = read_model_config(path)?;
         let tag = args.quant.as_deref().unwrap_or("gguf-q4_k_m");
         let analysis = model::analyze(&config, name, Some(tag)).map_err(Fault::from)?;
         return Ok(Some(Subject {

@@ -6,7 +6,7 @@ use crate::error::{Code, Coded};
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The configuration is no JSON.
-    #[error("model configuration: {0}")]
+    #[error("{0}")]
     NotJson(crate::json::JsonError),
     /// The configuration is a list, a number, null: anything but an object.
     #[error("model configuration: expected a JSON object, found {0}")]
