@@ -158,6 +158,17 @@ impl<'a> Config<'a> {
         }
     }
 
+    /// A list of switches: booleans, or numbers that stand for them.
+    pub(super) fn switches(&self, key: &str) -> Option<Vec<bool>> {
+        match self.get(key) {
+            Some(Value::Array(items)) => items
+                .iter()
+                .map(|v| v.as_bool().or_else(|| v.as_f64().map(|x| x != 0.0)))
+                .collect(),
+            _ => None,
+        }
+    }
+
     /// A list of words; entries that are not text stand as "".
     pub(super) fn words(&self, key: &str) -> Option<Vec<&'a str>> {
         match self.get(key) {

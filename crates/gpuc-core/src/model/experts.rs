@@ -57,7 +57,11 @@ const SHARED_WIDTH: &[&str] = &[
     "share_expert_dim",
 ];
 /// Width of dense networks among experts, where it is not `intermediate_size`.
-const DENSE_WIDTH: &[&str] = &["intermediate_size_mlp", "dense_intermediate_size"];
+const DENSE_WIDTH: &[&str] = &[
+    "intermediate_size_mlp",
+    "dense_intermediate_size",
+    "prefix_dense_intermediate_size",
+];
 
 /// The feed-forward networks of `layers` blocks, `hidden` wide.
 pub(super) fn feed(f: &Facts<'_>, d: &Dims, hidden: u64, layers: u64) -> Result<Feed, ModelError> {
@@ -205,8 +209,10 @@ fn routed_blocks(f: &Facts<'_>, layers: u64) -> Result<Blocks, ModelError> {
     if f.family.mixer == Mixer::Double {
         return Ok(Blocks::range(0, layers));
     }
-    if let Some(list) = c.counts("moe_layer_freq")? {
-        return Ok(Blocks::of(list.iter().map(|x| *x != 0), layers));
+    for key in ["moe_layer_freq", "is_moe_layer"] {
+        if let Some(list) = c.switches(key) {
+            return Ok(Blocks::of(list.into_iter(), layers));
+        }
     }
     if let Some(words) = c.words("mlp_layer_types") {
         return Ok(Blocks::of(words.iter().map(|w| *w == "sparse"), layers));

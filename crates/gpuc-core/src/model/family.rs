@@ -184,7 +184,7 @@ fn family(model_type: &str) -> Option<Family> {
                 _ => 6,
             })
         },
-        "cohere2" => Family {
+        "cohere2" | "cohere2_moe" => Family {
             tied: true,
             ..windowed(4)
         },
@@ -204,6 +204,11 @@ fn family(model_type: &str) -> Option<Family> {
                 ..PLAIN
             }
         }
+        "laguna" => Family {
+            windows: Windows::Said,
+            lone_shared: true,
+            ..PLAIN
+        },
         "qwen3_next" | "qwen3_5" | "qwen3_5_moe" => Family {
             lone_shared: true,
             gated_attention: true,

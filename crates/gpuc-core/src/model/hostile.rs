@@ -145,6 +145,9 @@ const KEYS: &[&str] = &[
     "moe_intermediate_size",
     "first_k_dense_replace",
     "moe_layer_freq",
+    "is_moe_layer",
+    "sliding_window_layout",
+    "num_attention_heads_per_layer",
     "mlp_only_layers",
     "moe_layers",
     "mlp_layer_types",
@@ -214,6 +217,7 @@ const FAMILIES: &[&str] = &[
     "dbrx",
     "chatglm",
     "minimax_m3",
+    "laguna",
     "unheard_of",
 ];
 

@@ -226,11 +226,10 @@ fn full_blocks(f: &Facts<'_>, layers: u64) -> Result<Option<(Blocks, u64)>, Mode
             size,
         )));
     }
-    if let Some(list) = c.counts("hybrid_layer_pattern")? {
-        return Ok(Some((
-            Blocks::of(list.iter().map(|x| *x == 0), layers),
-            size,
-        )));
+    for key in ["hybrid_layer_pattern", "sliding_window_layout"] {
+        if let Some(slides) = c.switches(key) {
+            return Ok(Some((Blocks::of(slides.iter().map(|x| !x), layers), size)));
+        }
     }
     if let Some(list) = c.counts("no_rope_layers")?.filter(|l| !l.is_empty()) {
         return Ok(Some((
@@ -291,8 +290,16 @@ fn windowed(f: &Facts<'_>, full: Heads, hidden: u64, layers: u64) -> Result<Mixi
     };
     let owners = layers - shared;
     let n_full = full_blocks.count();
-    let params =
-        wide.params(hidden) * n_full + narrow.params(hidden) * layers.saturating_sub(n_full);
+    let params = match f.c.counts("num_attention_heads_per_layer")? {
+        Some(heads) => {
+            let all = heads.iter().map(|q| n(*q)).sum::<Num>();
+            let keys = Heads { q: 0, ..full };
+            all * full.k_width * hidden * 2 + keys.params(hidden) * layers
+        }
+        None => {
+            wide.params(hidden) * n_full + narrow.params(hidden) * layers.saturating_sub(n_full)
+        }
+    };
     let full_owners = full_blocks.below(owners);
     let mut groups = vec![
         group(full_owners, wide.cache(), None, Num::ZERO)?,

@@ -33,11 +33,13 @@ fn base(model_type: &str, d: [u64; 7], more: &Value) -> Value {
     config
 }
 
+fn published_models() -> Vec<Value> {
+    serde_json::from_str(include_str!("../../tests/data/published-models.json")).unwrap()
+}
+
 #[test]
 fn totals_are_the_published_ones() {
-    let models: Value =
-        serde_json::from_str(include_str!("../../tests/data/published-models.json")).unwrap();
-    for m in models.as_array().unwrap() {
+    for m in published_models() {
         let got = model(&m["config"]).total_params.unwrap() as f64 / 1e9;
         let want = m["billions"].as_f64().unwrap();
         let off = 100.0 * (got / want - 1.0);
@@ -47,6 +49,20 @@ fn totals_are_the_published_ones() {
             m["name"]
         );
     }
+}
+
+#[test]
+fn caches_are_those_of_llama_cpp() {
+    let mut compared = 0;
+    for m in published_models() {
+        for row in m["cache_mib"].as_array().into_iter().flatten() {
+            let of = |i: usize| row[i].as_u64().unwrap();
+            let got = model(&m["config"]).kv_bytes(of(0), 1, of(1)).unwrap() >> 20;
+            assert_eq!(got, u128::from(of(2)), "{} {row}", m["name"]);
+            compared += 1;
+        }
+    }
+    assert!(compared >= 24, "{compared} rows");
 }
 
 fn run(first: u64, every: u64, count: u64) -> Vec<BlockRun> {
