@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use gpuc_core::document::Safety;
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
-use gpuc_core::safety::{Action, Place, Watch};
+use gpuc_core::safety::{Action, HostReading, Place, Watch};
 use gpuc_rig::host::HostPressure;
 use gpuc_rig::supervise::{Remedy, Signals, Stop, UnderWay, Worker};
 
@@ -27,16 +27,24 @@ use settings::Settings;
 pub fn run(args: Args) -> anyhow::Result<Exit> {
     let settings = Settings::of(args)?;
     Ok(match settings.place {
-        Place::Run => run::supervise(&settings)?,
-        Place::Once | Place::Watch => monitor(&settings)?,
+        Place::Run => run::supervise(&settings, host())?,
+        Place::Once | Place::Watch => monitor(&settings, host())?,
     })
 }
 
-fn monitor(settings: &Settings) -> Result<Exit, Fault> {
+fn host() -> Box<dyn FnMut() -> HostReading> {
+    let pressure = HostPressure::new(Path::new("/"));
+    Box::new(move || pressure.read())
+}
+
+fn monitor<'a>(
+    settings: &'a Settings,
+    host: Box<dyn FnMut() -> HostReading + 'a>,
+) -> Result<Exit, Fault> {
     let remedy = Remedy::prepare(&settings.action)?;
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
-    let mut patrol = patrol(settings, &signals, outputs)?;
+    let mut patrol = patrol(settings, &signals, outputs, host)?;
     let exit = match patrol.walk(None)? {
         Cause::Stop(stop) => stopped_by(stop),
         Cause::Done(verdict) => verdict_exit(verdict),
@@ -63,16 +71,16 @@ fn patrol<'a>(
     settings: &'a Settings,
     signals: &'a Signals,
     outputs: Outputs,
+    host: Box<dyn FnMut() -> HostReading + 'a>,
 ) -> Result<Patrol<'a>, Fault> {
     let gpus = Worker::start("gpus", gpus::question(settings.gpu_timeout)).map_err(|e| {
         Fault::new(Code::RuntimeUnexpected, "no thread can be started").with_cause(e)
     })?;
-    let pressure = HostPressure::new(Path::new("/"));
     Ok(Patrol {
         settings,
         signals,
         gpus,
-        host: Box::new(move || pressure.read()),
+        host,
         watch: Watch::new(settings.thresholds, settings.blindness),
         outputs,
         started: Instant::now(),

@@ -92,7 +92,7 @@ fn breach(b: &Breach) -> String {
     } = b;
     match (metric.as_str(), level) {
         ("gpu_blind_polls", _) => {
-            format!("GPU limits are not enforced: no answer to the last {value} looks")
+            format!("GPUs that answered before have not for {value} look(s)")
         }
         (_, Level::Warn) => format!("{metric} {value} is past its warning line {threshold}"),
         (_, Level::Abort) => format!("{metric} {value} is past its limit {threshold}"),
@@ -120,7 +120,7 @@ fn no_gpu(s: &Sample) -> Option<&str> {
 /// The line that says what has changed; `before` tells whether there was something to say.
 pub(super) fn change(report: &Report, before: bool) -> Option<String> {
     let mut parts: Vec<String> = report.breaches.iter().map(breach).collect();
-    parts.extend(no_gpu(&report.sample).map(ToOwned::to_owned));
+    parts.extend(no_gpu(&report.sample).map(|why| format!("GPU limits are not enforced: {why}")));
     if parts.is_empty() {
         return before.then(|| "watchdog: ok again".to_owned());
     }

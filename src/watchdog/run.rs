@@ -6,7 +6,8 @@ use std::time::Duration;
 use gpuc_core::document::Peaks;
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
-use gpuc_core::safety::Action;
+use gpuc_core::safety::{Action, HostReading};
+use gpuc_core::units::round_to;
 use gpuc_rig::supervise::{Ended, Job, Remedy, Signals, Stop, Stopped};
 
 use super::output::{Outputs, say};
@@ -18,7 +19,10 @@ use crate::{check_writable, deliver_json};
 /// How long the job goes on beside an action of the user's, which may want to see it alive.
 const HEAD_START: Duration = Duration::from_secs(2);
 
-pub(super) fn supervise(settings: &Settings) -> Result<Exit, Fault> {
+pub(super) fn supervise<'a>(
+    settings: &'a Settings,
+    host: Box<dyn FnMut() -> HostReading + 'a>,
+) -> Result<Exit, Fault> {
     let Some(wanted) = &settings.job else {
         return Err(Fault::new(
             Code::RuntimeUnexpected,
@@ -32,7 +36,7 @@ pub(super) fn supervise(settings: &Settings) -> Result<Exit, Fault> {
     }
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
-    let mut patrol = patrol(settings, &signals, outputs)?;
+    let mut patrol = patrol(settings, &signals, outputs, host)?;
     let mut job = Job::spawn(&signals, &wanted.program, &wanted.args, settings.json)?;
     let walked = catch_unwind(AssertUnwindSafe(|| patrol.walk(Some(&mut job))));
     let end = match walked {
@@ -63,6 +67,7 @@ pub(super) fn supervise(settings: &Settings) -> Result<Exit, Fault> {
             on_breach: settings.action.to_string(),
             action_taken: end.action_taken,
             ended: Some(end.ended),
+            elapsed_s: Some(round_to(patrol.started.elapsed().as_secs_f64(), 3)),
             ..patrol.watch.peaks().clone()
         };
         if let Err(fault) = deliver_json(&peaks, Some(path)) {
