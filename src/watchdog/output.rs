@@ -90,18 +90,19 @@ impl Outputs {
 
     fn tell_people(&mut self, report: &Report, settings: &Settings) {
         match self.place {
-            Place::Once if self.json => return,
-            Place::Once => return say(&render::full(report, &settings.thresholds)),
+            Place::Once if self.json => {}
+            Place::Once => say(&render::full(report, &settings.thresholds)),
             Place::Watch if !self.json => say(&render::line(report)),
-            Place::Watch | Place::Run => {}
-        }
-        // A job's own standard error is not to be filled: only what has changed is said.
-        let about = render::subject(report);
-        if about != self.said {
-            if let Some(line) = render::change(report, self.said.is_some()) {
-                say(&line);
+            // A job's own standard error is not to be filled: only what has changed is said.
+            Place::Watch | Place::Run => {
+                let about = render::subject(report);
+                if about != self.said {
+                    if let Some(line) = render::change(report, self.said.is_some()) {
+                        say(&line);
+                    }
+                    self.said = about;
+                }
             }
-            self.said = about;
         }
     }
 

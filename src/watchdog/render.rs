@@ -80,6 +80,9 @@ pub(super) fn line(report: &Report) -> String {
     for b in &report.breaches {
         out += &format!("; {}", breach(b));
     }
+    if let Some(why) = no_gpu(s) {
+        out += &format!("; {why}");
+    }
     out
 }
 

@@ -9,6 +9,8 @@ pub mod gguf;
 pub mod nvml;
 pub mod plans;
 
+pub mod nvml;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -95,7 +97,16 @@ impl Tool {
         let bin = self.dir.path().join(".bin");
         std::fs::create_dir_all(&bin).unwrap();
         let path = bin.join(name);
-        std::fs::write(&path, script).unwrap();
+        // Written by another process: a test that forks while this one holds the file open would
+        // make it "busy" when it is run.
+        let mut writer = Command::new("sh")
+            .args(["-c", "cat > \"$0\""])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut writer.stdin.take().unwrap(), script.as_bytes()).unwrap();
+        assert!(writer.wait().unwrap().success());
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let rest = std::env::var("PATH").unwrap_or_default();
         self.command
@@ -182,4 +193,24 @@ impl Run {
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
+}
+
+/// A stand-in nvidia-smi that prints each of these in turn, and the last one from then on; `exit`
+/// makes it fail.
+pub fn nvidia_smi(rows: &[&str]) -> String {
+    let mut script = String::from("#!/bin/sh\nn=0\nread n < \"$0.calls\"\nn=$((n + 1))\n");
+    script += "echo $n > \"$0.calls\"\ncase $n in\n";
+    for (i, row) in rows.iter().enumerate() {
+        let call = if i + 1 == rows.len() {
+            "*".to_owned()
+        } else {
+            (i + 1).to_string()
+        };
+        let print = match *row {
+            "exit" => "exit 9".to_owned(),
+            row => format!("printf '%s\\n' '{row}'"),
+        };
+        script += &format!("{call}) {print};;\n");
+    }
+    script + "esac\n"
 }

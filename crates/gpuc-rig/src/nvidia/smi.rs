@@ -62,9 +62,8 @@ impl Smi {
         // A group of its own, so that all that a wrapper script starts can be stopped with it.
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        // What the caller has blocked for itself is not the tool's business.
         #[cfg(target_os = "linux")]
-        crate::supervise::unblock_in(&mut command);
+        crate::supervise::attend(&mut command);
         let mut child = command.spawn().map_err(|e| failed(e.to_string()))?;
         let Some(stdout) = child.stdout.take() else {
             return Err(failed("it has no output".into()));

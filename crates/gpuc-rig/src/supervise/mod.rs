@@ -12,6 +12,6 @@ mod worker;
 
 pub use job::{Ended, Job, SpawnError, Stopped};
 pub use remedy::{Remedy, RemedyError, UnderWay};
-pub(crate) use signals::unblock_in;
+pub(crate) use signals::attend;
 pub use signals::{Signals, Stop, Wake};
 pub use worker::Worker;

@@ -186,20 +186,23 @@ impl UnderWay<'_> {
                 }
                 Err(e) => Some(Err(e.to_string())),
             },
-            State::Ending { process, killed } => match process.signal(None) {
-                Err(Errno::ESRCH) if *killed => Some(Ok("the process was killed".to_owned())),
-                Err(Errno::ESRCH) => Some(Ok("the process ended".to_owned())),
-                _ if process.is_zombie() => Some(Ok("the process ended".to_owned())),
-                _ if late < GRACE => None,
-                _ if !*killed => {
-                    *killed = true;
-                    // Its failure shows in what follows.
-                    let _ = process.signal(Signal::SIGKILL);
+            State::Ending { process, killed } => {
+                let ended = process.has_ended();
+                if ended && *killed {
+                    Some(Ok("the process was killed".to_owned()))
+                } else if ended {
+                    Some(Ok("the process ended".to_owned()))
+                } else if late >= DEADLINE {
+                    Some(Err("the process does not end, even killed".to_owned()))
+                } else {
+                    if late >= GRACE && !*killed {
+                        *killed = true;
+                        // Its failure shows in what follows.
+                        let _ = process.signal(Signal::SIGKILL);
+                    }
                     None
                 }
-                _ if late < DEADLINE => None,
-                _ => Some(Err("the process does not end, even killed".to_owned())),
-            },
+            }
         };
         if let Some(over) = over {
             self.state = State::Over(over);
@@ -263,8 +266,8 @@ impl Process {
         Errno::result(done).map(drop)
     }
 
-    /// Whether it has ended but was not reaped: signals still reach it then.
-    fn is_zombie(&self) -> bool {
+    /// Whether it has ended, reaped or not.
+    fn has_ended(&self) -> bool {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         use std::os::fd::AsFd as _;
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -155,9 +156,16 @@ fn restore(command: &mut Command, mask: SigSet) {
     }
 }
 
-/// Gives the command's process no blocked signals at all, whatever this thread has blocked.
-pub(crate) fn unblock_in(command: &mut Command) {
+/// For a tool that we ask something: nothing of what this thread has blocked is blocked in it, and
+/// it does not outlive us, however long it takes to answer.
+#[allow(unsafe_code)]
+pub(crate) fn attend(command: &mut Command) {
     restore(command, SigSet::empty());
+    let leave_with_us = || Ok(prctl::set_pdeathsig(Signal::SIGKILL)?);
+    // SAFETY: between fork and exec the closure makes one system call and nothing else.
+    unsafe {
+        command.pre_exec(leave_with_us);
+    }
 }
 
 /// A child that ends while this signal is ignored is reaped unseen, and its status is lost.
