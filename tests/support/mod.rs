@@ -9,8 +9,6 @@ pub mod gguf;
 pub mod nvml;
 pub mod plans;
 
-pub mod nvml;
-
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
