@@ -4,7 +4,6 @@
 //! `cargo bench --bench startup`; ends with 1 when a limit is passed.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,15 +14,8 @@ const RUNS: usize = 20;
 const MAX_WALL: Duration = Duration::from_millis(15);
 const MAX_RSS_KIB: i64 = 12 << 10;
 
-const PROFILE: &str = r#"{"schema_version": "0.1.0", "created": "2026-10-01", "hardware": {
-    "gpu": {"name": "12 GB card", "vram_total_mib": 12282, "vram_free_mib": 11200},
-    "platform": {"os": "linux"}, "bandwidth": {}, "memory": {"ram_total_gib": 64.0,
-    "ram_available_gib": 48.0, "cpu_mem_bw_gbps": 52.5}}}"#;
-/// The shape of Qwen3-30B-A3B, from its published config.json.
-const CONFIG: &str = r#"{"model_type": "qwen3_moe", "hidden_size": 2048, "num_hidden_layers": 48,
-    "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 151936,
-    "intermediate_size": 6144, "tie_word_embeddings": false, "num_experts": 128,
-    "num_experts_per_tok": 8, "moe_intermediate_size": 768}"#;
+const RIG: &str = "examples/rigs/rtx-3060-12gb.json";
+const MODEL: &str = "examples/models/qwen3-30b-a3b.json";
 
 const BINARIES: [(&str, &str); 5] = [
     ("profile", env!("CARGO_BIN_EXE_gpu-container-profile")),
@@ -38,19 +30,16 @@ const BINARIES: [(&str, &str); 5] = [
 const MAY_LINK: [&str; 5] = ["linux-vdso", "ld-linux", "libc", "libm", "libgcc_s"];
 
 fn main() -> anyhow::Result<ExitCode> {
-    let dir = tempfile::tempdir()?;
-    std::fs::write(dir.path().join("p.json"), PROFILE)?;
-    std::fs::write(dir.path().join("c.json"), CONFIG)?;
-    let plan = ["--profile", "p.json", "--model-config", "c.json"];
+    let plan = ["--profile", RIG, "--model-config", MODEL];
 
     // The first runs bring the files into the page cache.
     let mut truth = Vec::new();
     let mut ours = Vec::new();
     for run in 0..RUNS + 3 {
-        let t = wall(dir.path(), "/bin/true", &[])?;
+        let t = wall("/bin/true", &[])?;
         // What a child's peak holds of this process, from before it became another program.
         let floor = peak_kib()?;
-        let p = wall(dir.path(), env!("CARGO_BIN_EXE_gpu-container-plan"), &plan)?;
+        let p = wall(env!("CARGO_BIN_EXE_gpu-container-plan"), &plan)?;
         if run == 0 {
             line(&format!(
                 "/bin/true: peak {:.1} MiB, this process's own share in it",
@@ -79,11 +68,11 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(!good)))
 }
 
-fn wall(dir: &Path, program: &str, args: &[&str]) -> anyhow::Result<Duration> {
+fn wall(program: &str, args: &[&str]) -> anyhow::Result<Duration> {
     let start = Instant::now();
     let status = Command::new(program)
         .args(args)
-        .current_dir(dir)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
