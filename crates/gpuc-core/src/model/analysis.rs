@@ -43,6 +43,7 @@ pub fn analyze(
     let mixing = match uneven::uneven(&f, &d, hidden)? {
         Some(pruned) => {
             feed.rest = pruned.feed;
+            feed.unknown = None;
             pruned.mixing
         }
         None => mixing::mixing(&f, &d, hidden, layers)?,
@@ -133,6 +134,12 @@ fn count_parameters(
             .unwrap_or(f.family.tied)
     };
     let moe_layers = feed.moe.count();
+    model.n_moe_layers = Some(moe_layers);
+    model.tied_embeddings = Some(tied);
+    model.moe_blocks = (!feed.moe.is_leading()).then(|| feed.moe.runs());
+    if feed.unknown.is_some() {
+        return Ok(());
+    }
     let experts = feed.each * feed.experts.unwrap_or(0) * moe_layers;
     let embeddings = n(d.vocab.unwrap_or(0)) * hidden * if tied { 1 } else { 2 };
     let rest = mixing.params + feed.rest + embeddings + per_layer_inputs(f, hidden, layers)?;
@@ -141,9 +148,6 @@ fn count_parameters(
     model.expert_params_total = Some(experts.get("the number of parameters")?);
     model.expert.expert_params_each =
         Some(feed.each.get("the parameters of an expert")?).filter(|x| *x > 0);
-    model.n_moe_layers = Some(moe_layers);
-    model.tied_embeddings = Some(tied);
-    model.moe_blocks = (!feed.moe.is_leading()).then(|| feed.moe.runs());
     Ok(())
 }
 

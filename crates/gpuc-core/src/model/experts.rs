@@ -19,6 +19,8 @@ pub(super) struct Feed {
     pub(super) moe: Blocks,
     /// All that is not a routed expert: routers, shared experts, dense networks.
     pub(super) rest: Num,
+    /// What is there, though nothing says how large it is.
+    pub(super) unknown: Option<&'static str>,
 }
 
 const EXPERTS: &[&str] = &[
@@ -123,7 +125,17 @@ pub(super) fn feed(f: &Facts<'_>, d: &Dims, hidden: u64, layers: u64) -> Result<
         _ => dense,
     };
     let beside = beside_experts(f, d, hidden, n_moe, layers)?;
+    let missing = |network: Num, blocks: u64| network == Num::ZERO && blocks > 0 && hidden > 0;
     Ok(Feed {
+        unknown: if f.bare {
+            None
+        } else if missing(each, n_moe) || missing(dense, dense_blocks) {
+            Some("how wide a feed-forward network is")
+        } else if d.n_heads() == 0 && f.family.mixer == Mixer::Attention && layers > 0 {
+            Some("how many attention heads there are")
+        } else {
+            None
+        },
         experts,
         top_k,
         each,

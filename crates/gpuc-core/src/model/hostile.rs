@@ -73,6 +73,24 @@ fn lists_are_taken_at_their_largest() {
 }
 
 #[test]
+fn a_width_that_nobody_gives_is_not_counted_as_nothing() {
+    let a = analyze(
+        &json!({"model_type": "dbrx", "d_model": 64, "n_heads": 4, "n_layers": 2,
+            "vocab_size": 100, "ffn_config": {"moe_num_experts": 16, "moe_top_k": 4}}),
+        None,
+        None,
+    )
+    .unwrap();
+    assert_eq!(a.model.total_params, None);
+    assert_eq!(a.model.n_moe_layers, Some(2));
+    assert!(
+        a.notes.iter().any(|n| n.contains("how wide")),
+        "{:?}",
+        a.notes
+    );
+}
+
+#[test]
 fn no_experts_are_no_experts_under_any_name() {
     for key in [
         "num_experts",
@@ -96,7 +114,7 @@ fn any_number_of_layers_takes_no_memory() {
     let m = analyze(
         &json!({"model_type": "gpt_oss", "hidden_size": 1, "vocab_size": 1,
         "num_attention_heads": 1, "num_hidden_layers": 1_000_000_000_000u64, "num_experts": 2,
-        "moe_intermediate_size": 1, "sliding_window": 128, "first_k_dense_replace": 5,
+        "moe_intermediate_size": 1, "intermediate_size": 1, "sliding_window": 128, "first_k_dense_replace": 5,
         "rms_norm_eps": 1}),
         None,
         None,

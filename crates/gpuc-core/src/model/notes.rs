@@ -29,6 +29,11 @@ pub(super) fn notes(f: &Facts<'_>, d: &Dims, feed: &Feed) -> Vec<String> {
             notes.push(format!("model: {key} is not counted, only the text model"));
         }
     }
+    if let Some(what) = feed.unknown.filter(|_| d.hidden.is_some()) {
+        notes.push(format!(
+            "model: the configuration does not say {what}; the parameters are not counted"
+        ));
+    }
     if feed.experts.is_none() {
         let odd = expert_like(f);
         if !odd.is_empty() {
