@@ -40,44 +40,42 @@ pub(super) struct Patrol<'a> {
     pub(super) started: Instant,
 }
 
+/// Where a watch stands between and within its looks.
+struct Rounds {
+    /// When the next look is due.
+    next: Instant,
+    /// Since when a look has been waiting for the GPUs.
+    looking: Option<Instant>,
+    /// When the GPUs were last asked.
+    asked: Instant,
+    looks: u64,
+    /// Whether the last look found a limit breached.
+    alarmed: bool,
+}
+
 impl Patrol<'_> {
     /// Watches until there is a cause to stop.
     pub(super) fn walk(&mut self, mut job: Option<&mut Job>) -> Result<Cause, Fault> {
-        let mut next = self.started;
-        let mut looking: Option<Instant> = None;
-        let mut asked = self.started;
-        let mut looks: u64 = 0;
+        let mut rounds = Rounds {
+            next: self.started,
+            looking: None,
+            asked: self.started,
+            looks: 0,
+            alarmed: false,
+        };
         loop {
-            let now = Instant::now();
-            if looking.is_none() && now >= next {
-                // An answer that is still owed has had its time already.
-                if !self.gpus.is_busy() {
-                    self.gpus.ask();
-                    asked = now;
-                }
-                looking = Some(now);
+            if let Some(cause) = self.round(&mut rounds) {
+                return Ok(cause);
             }
-            let answer = self.gpus.answer();
-            let mut until = next;
-            if let Some(since) = looking {
-                let patience = asked + self.settings.gpu_timeout;
-                match self.look(now >= patience, answer) {
-                    Some(reading) => {
-                        looking = None;
-                        looks += 1;
-                        next = (since + self.settings.interval).max(now + BREATH);
-                        until = next;
-                        let report = self.take(&reading);
-                        if let Some(cause) = self.judge(&report, looks) {
-                            return Ok(cause);
-                        }
-                    }
-                    None => until = patience.min(now + HOST_LOOK),
-                }
-            }
+            // The host is looked at in between as well: memory can be gone within an interval.
+            let soon = Instant::now() + HOST_LOOK;
+            let due = match rounds.looking {
+                Some(_) => rounds.asked + self.settings.gpu_timeout,
+                None => rounds.next,
+            };
             let wake = self
                 .signals
-                .wait(self.gpus.bell(), Some(until))
+                .wait(self.gpus.bell(), Some(due.min(soon)))
                 .map_err(broken)?;
             if let Some(stop) = wake.stop {
                 return Ok(Cause::Stop(stop));
@@ -90,12 +88,48 @@ impl Patrol<'_> {
                     job.follow_pause();
                 }
                 if job.has_ended() {
-                    self.last_look(looks);
+                    self.last_look(rounds.looks);
                     return Ok(Cause::JobEnded);
                 }
             } else if wake.suspend {
                 Signals::pause();
             }
+        }
+    }
+
+    /// Whatever is to be done now: begin a look, end one, or only glance at the host.
+    fn round(&mut self, rounds: &mut Rounds) -> Option<Cause> {
+        let now = Instant::now();
+        let answer = self.gpus.answer();
+        let since = match rounds.looking {
+            Some(since) => since,
+            None if now >= rounds.next || self.is_urgent(rounds) => {
+                // An answer that is still owed has had its time already.
+                if !self.gpus.is_busy() {
+                    self.gpus.ask();
+                    rounds.asked = now;
+                }
+                now
+            }
+            // An answer that comes now is one that was given up.
+            None => return None,
+        };
+        rounds.looking = Some(since);
+        let late = now >= rounds.asked + self.settings.gpu_timeout;
+        let reading = self.look(late, answer)?;
+        rounds.looking = None;
+        rounds.looks += 1;
+        rounds.next = (since + self.settings.interval).max(now + BREATH);
+        let report = self.take(&reading);
+        rounds.alarmed = report.verdict == Safety::Abort;
+        self.judge(&report, rounds.looks)
+    }
+
+    /// Whether the host cannot wait for the next look to come due.
+    fn is_urgent(&mut self, rounds: &Rounds) -> bool {
+        !rounds.alarmed && {
+            let host = (self.host)();
+            self.watch.host_aborts(&host)
         }
     }
 
@@ -150,4 +184,101 @@ impl Patrol<'_> {
 
 fn broken(e: io::Error) -> Fault {
     Fault::new(Code::RuntimeUnexpected, "signals cannot be waited for").with_cause(e)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use clap::Parser as _;
+    use gpuc_core::safety::GpuReading;
+
+    use super::*;
+    use crate::watchdog::args::Args;
+
+    fn settings(args: &[&str]) -> Settings {
+        let all = ["gpu-container-watchdog", "--interval", "1000"];
+        Settings::of(Args::try_parse_from(all.iter().chain(args)).unwrap()).unwrap()
+    }
+
+    fn host(avail_mib: f64) -> HostReading {
+        HostReading {
+            total_mib: Some(64000.0),
+            avail_mib: Some(avail_mib),
+            ..HostReading::default()
+        }
+    }
+
+    fn patrol<'a>(
+        settings: &'a Settings,
+        signals: &'a Signals,
+        gpus: impl FnMut() -> GpuReadings + Send + 'static,
+        host: impl FnMut() -> HostReading + 'a,
+    ) -> Patrol<'a> {
+        Patrol {
+            settings,
+            signals,
+            gpus: Worker::start("gpus", gpus).unwrap(),
+            host: Box::new(host),
+            watch: Watch::new(settings.thresholds, settings.blindness),
+            outputs: Outputs::open(settings).unwrap(),
+            started: Instant::now(),
+        }
+    }
+
+    fn fine() -> GpuReadings {
+        GpuReadings::Read(vec![GpuReading {
+            temp_c: Some(50.0),
+            ..GpuReading::default()
+        }])
+    }
+
+    #[test]
+    fn a_host_breach_does_not_wait_for_the_next_look() {
+        let settings = settings(&["--watch"]);
+        let signals = Signals::take_over().unwrap();
+        let glances = Cell::new(0);
+        let mut patrol = patrol(&settings, &signals, fine, || {
+            glances.set(glances.get() + 1);
+            host(if glances.get() < 4 { 48000.0 } else { 100.0 })
+        });
+        assert!(matches!(patrol.walk(None), Ok(Cause::Breach)));
+        assert_eq!(patrol.watch.peaks().min_host_avail_mib, Some(100.0));
+        assert!(patrol.watch.peaks().samples <= 2);
+    }
+
+    #[test]
+    fn gpus_that_hang_are_asked_once_and_then_missing() {
+        let settings = settings(&[
+            "--watch",
+            "--max-polls",
+            "3",
+            "--gpu-timeout",
+            "0.05",
+            "--interval",
+            "0.5",
+        ]);
+        let signals = Signals::take_over().unwrap();
+        let (_never, hang) = std::sync::mpsc::channel::<()>();
+        let question = move || {
+            let _ = hang.recv();
+            fine()
+        };
+        let mut patrol = patrol(&settings, &signals, question, || host(48000.0));
+        assert!(matches!(patrol.walk(None), Ok(Cause::Done(Safety::Ok))));
+        assert_eq!(patrol.watch.peaks().samples, 3);
+    }
+
+    #[test]
+    fn a_question_that_panics_leaves_the_host_watched() {
+        let settings = settings(&["--watch", "--max-polls", "2", "--interval", "0.5"]);
+        let signals = Signals::take_over().unwrap();
+        let mut patrol = patrol(
+            &settings,
+            &signals,
+            || panic!("on purpose"),
+            || host(7000.0),
+        );
+        assert!(matches!(patrol.walk(None), Ok(Cause::Done(Safety::Warn))));
+    }
 }

@@ -178,3 +178,41 @@ fn stopping((how, ended): (Stopped, Option<Ended>)) -> String {
     };
     ended.map_or_else(|| how.to_owned(), |e| format!("{how} ({})", end_text(e)))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::watchdog::args::Args;
+
+    #[test]
+    fn a_panic_of_ours_stops_the_job_and_leaves_the_peaks() {
+        let dir = tempfile::tempdir().unwrap();
+        let pid = dir.path().join("pid");
+        let peaks = dir.path().join("p.json");
+        let script = format!("echo $$ > {}; exec sleep 100", pid.display());
+        let all = [
+            "gpu-container-watchdog".as_ref(),
+            "run".as_ref(),
+            "--peaks-out".as_ref(),
+            peaks.as_os_str(),
+            "sh".as_ref(),
+            "-c".as_ref(),
+            script.as_ref(),
+        ];
+        let settings = Settings::of(Args::try_parse_from(all).unwrap()).unwrap();
+        let started = pid.clone();
+        let host = Box::new(move || {
+            let runs = std::fs::read_to_string(&started).is_ok_and(|s| s.ends_with('\n'));
+            assert!(!runs, "on purpose");
+            HostReading::default()
+        });
+        assert!(catch_unwind(AssertUnwindSafe(|| supervise(&settings, host))).is_err());
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+        assert!(stat.is_err(), "{stat:?}");
+        let peaks: Peaks = gpuc_core::json::read(&std::fs::read(peaks).unwrap()).unwrap();
+        assert_eq!(peaks.ended.as_deref(), Some("the watchdog failed"));
+    }
+}

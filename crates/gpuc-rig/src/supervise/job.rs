@@ -288,3 +288,38 @@ fn prepare(command: &mut Command, has_terminal: bool) {
         command.pre_exec(before_exec);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn a_job_dropped_in_a_panic_takes_its_group_with_it() {
+        let signals = Signals::take_over().unwrap();
+        let args = ["-c".into(), "sleep 100 & sleep 100".into()];
+        let job = Job::spawn(&signals, "sh".as_ref(), &args, false).unwrap();
+        let group = job.group;
+        assert!(group.running() > 0);
+        let fell = catch_unwind(AssertUnwindSafe(|| {
+            let _job = job;
+            panic!("on purpose");
+        }));
+        assert!(fell.is_err());
+        assert_eq!(group.running(), 0);
+    }
+
+    #[test]
+    fn an_ended_job_keeps_its_number_until_it_is_stopped() {
+        let signals = Signals::take_over().unwrap();
+        let args = ["-c".into(), "exit 3".into()];
+        let mut job = Job::spawn(&signals, "sh".as_ref(), &args, false).unwrap();
+        while !job.has_ended() {
+            std::thread::yield_now();
+        }
+        assert!(std::path::Path::new(&format!("/proc/{}", job.group.0)).exists());
+        let stopped = job.stop(Some(&signals), Duration::ZERO);
+        assert_eq!(stopped, (Stopped::AlreadyOver, Some(Ended::Exit(3))));
+        assert_eq!(job.stop(None, Duration::ZERO).1, Some(Ended::Exit(3)));
+    }
+}
