@@ -7,6 +7,7 @@ pub mod calibration;
 pub mod document;
 pub mod error;
 pub mod exit;
+pub mod footprint;
 pub mod header;
 pub mod json;
 pub mod model;

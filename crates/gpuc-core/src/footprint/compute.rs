@@ -1,0 +1,177 @@
+//! The compute buffers: the whole graph of a batch, drawn and laid out.
+
+use std::collections::BTreeMap;
+
+use super::alloc;
+use super::blocks::{Builder, F32};
+use super::facts::{Facts, LayerFacts};
+use super::graph::{DEVICE, HOST, Id};
+use super::memory::{Placed, Setting};
+use super::shape::Shape;
+use super::tensors::ExpertKind;
+
+/// How often a pair of neighbouring blocks is drawn before its repeats are left out: the buffer
+/// has found its size by then.
+const REPEATS: usize = 2;
+
+/// Bytes of the compute buffers of device and host.
+pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u8]) -> [u64; 2] {
+    let mut b = Builder::new(facts, setting, at);
+    let first = placed.first_block(facts);
+    let mut x = b.embed();
+    let last = facts.layers.len().saturating_sub(1);
+    let mut seen: BTreeMap<(Kind, Kind), usize> = BTreeMap::new();
+    let mut before = Kind::default();
+    for (i, layer) in facts.layers.iter().enumerate() {
+        let here = Builder::side(first, i as u64);
+        let shape = facts.shapes.get(i);
+        let kind = Kind {
+            class: facts.classes.get(i).map_or(0, |c| c + 1),
+            here,
+            experts: experts_on_host(shape, at),
+        };
+        let times = seen.entry((before, kind)).or_default();
+        *times += 1;
+        before = kind;
+        if *times > REPEATS && i != last {
+            continue;
+        }
+        b.turn_to(shape, here);
+        x = b.block(layer, x, i == last);
+    }
+    let out = if placed.output_on_device() {
+        DEVICE
+    } else {
+        HOST
+    };
+    b.turn_to(facts.shapes.last(), out);
+    b.output(x, out);
+    let order = b.graph.schedule();
+    alloc::buffer_sizes(&b.graph, &order)
+}
+
+/// What makes two blocks' graphs the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    class: usize,
+    here: u8,
+    experts: u8,
+}
+
+/// Which of a block's expert tensors lie on the host, one bit each.
+fn experts_on_host(shape: Option<&Shape>, at: &[u8]) -> u8 {
+    let on_host = |k: ExpertKind| {
+        shape
+            .and_then(|s| s.get(k.stem()))
+            .and_then(|e| e.weight)
+            .and_then(|t| at.get(t))
+            .is_some_and(|p| *p == HOST)
+    };
+    [
+        ExpertKind::Gate,
+        ExpertKind::Up,
+        ExpertKind::GateUp,
+        ExpertKind::Down,
+    ]
+    .into_iter()
+    .fold(0, |bits, k| bits << 1 | u8::from(on_host(k)))
+}
+
+impl Builder<'_> {
+    /// The embeddings of the batch: by token, and the parts of a mixed batch beside them.
+    fn embed(&mut self) -> Id {
+        let row = self.rows(self.facts.embedding_length);
+        let tokens = self.graph.input(self.tokens * F32);
+        self.graph.input(row);
+        let mixed_tokens = self.graph.input(self.tokens * F32);
+        let slots = self.graph.input(self.tokens * 8);
+        let mixed = self.graph.input(row);
+        let x = self.graph.weighted(HOST, row, &[tokens]);
+        let by_token = self.graph.weighted(HOST, row, &[mixed_tokens]);
+        let joined = self.graph.op(row, &[mixed]);
+        self.graph.write(joined, &[by_token, slots, joined]);
+        if self.facts.scaled_embedding {
+            let scale = self.graph.input(self.tokens * F32);
+            return self.graph.unary(&[x, scale]);
+        }
+        x
+    }
+
+    /// One block: attention or recurrence, then feed-forward, each added to the stream.
+    fn block(&mut self, layer: &LayerFacts, x: Id, last: bool) -> Id {
+        let normed = self.norm("attn_norm", x);
+        let mixes = layer.kv_heads > 0 && self.has("attn_output");
+        let mut out = None;
+        if layer.recurrent && (!mixes || self.has("ssm_in")) {
+            out = Some(self.recurrent(layer, normed));
+        }
+        if mixes {
+            let a = self.attention(layer, normed);
+            out = Some(match out {
+                Some(r) => self.add(r, a),
+                None => a,
+            });
+        }
+        let split = self.has("ffn_norm");
+        let after_norm = self.has("post_attention_norm");
+        if let Some(o) = out
+            && after_norm
+            && (split || !self.has("attn_norm"))
+        {
+            out = Some(self.norm("post_attention_norm", o));
+        }
+        let (mut out, mut x, mut normed) = (out, x, normed);
+        if last {
+            // Only rows whose logits are wanted go on; in the worst case that is all of them.
+            let pick = |b: &mut Self, id: Id| {
+                let bytes = b.graph.node(id).bytes;
+                b.graph.op(bytes, &[id, b.inputs.outputs])
+            };
+            out = out.map(|o| pick(self, o));
+            x = pick(self, x);
+            if !split && !after_norm && out.is_some() {
+                normed = pick(self, normed);
+            }
+        }
+        let Some(o) = out else {
+            // A block that is feed-forward only.
+            return match self.feed_forward(layer, normed) {
+                Some(f) => self.add(f, x),
+                None => x,
+            };
+        };
+        let parallel = !split && !after_norm && self.has("attn_norm");
+        if parallel {
+            return match self.feed_forward(layer, normed) {
+                Some(f) => {
+                    let sum = self.add(f, x);
+                    self.add(sum, o)
+                }
+                None => self.add(o, x),
+            };
+        }
+        let middle = self.add(o, x);
+        let inner = if split {
+            self.norm("ffn_norm", middle)
+        } else if self.has("attn_norm") {
+            self.norm("post_attention_norm", middle)
+        } else {
+            middle
+        };
+        let Some(f) = self.feed_forward(layer, inner) else {
+            return middle;
+        };
+        let f = self.norm("post_ffw_norm", f);
+        self.add(f, middle)
+    }
+
+    /// The last norm and the logits, both kept until the graph ends.
+    fn output(&mut self, x: Id, here: u8) {
+        let x = self.norm("output_norm", x);
+        self.graph.keep(x);
+        let place = self.weight("output").map_or(here, |w| w.place);
+        let logits = self.rows(self.facts.vocabulary);
+        let out = self.graph.weighted(place, logits, &[x]);
+        self.graph.keep(out);
+    }
+}

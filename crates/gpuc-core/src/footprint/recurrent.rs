@@ -1,0 +1,149 @@
+//! The graph of a block that keeps a recurrent state instead of a cache.
+
+use super::blocks::Builder;
+use super::facts::LayerFacts;
+use super::graph::Id;
+
+impl Builder<'_> {
+    /// The recurrent part of a block over `x`, already normed.
+    pub(super) fn recurrent(&mut self, layer: &LayerFacts, x: Id) -> Id {
+        if self.has("shortconv.in_proj") {
+            return self.short_convolution(x);
+        }
+        if self.has("ssm_in") {
+            return self.state_space(x);
+        }
+        self.delta_net(layer, x)
+    }
+
+    /// A copy of the cached state, `elements` for the one sequence of the batch.
+    fn recall(&mut self, elements: u64) -> Id {
+        let states = self.inputs.states;
+        let bytes = elements * 4;
+        let state = self.graph.op(bytes, &[states]);
+        self.graph.view(state, bytes, true)
+    }
+
+    /// The convolution over the batch with the taps before it; `bytes` of its input's rows.
+    fn convolve(&mut self, x: Id, bytes: u64) -> Id {
+        let (conv, _) = self.facts.state;
+        let before = self.recall(conv);
+        let turned = self.graph.view(x, bytes, false);
+        let all = self.graph.op(bytes + conv * 4, &[before, turned]);
+        let last = self.graph.view(all, conv * 4, false);
+        self.graph.store(self.here, &[last]);
+        all
+    }
+
+    /// Gated delta net (Qwen3-Next and its successors).
+    fn delta_net(&mut self, _layer: &LayerFacts, x: Id) -> Id {
+        let r = self.facts.recurrence;
+        let heads = r.heads.max(1);
+        let inner = self.rows(r.inner);
+        let mixed = self.project("attn_qkv", x);
+        let mixed = self.graph.reshape(mixed);
+        let mixed_bytes = self.graph.node(mixed).bytes;
+        let all = self.convolve(mixed, mixed_bytes);
+        let (_, elements) = self.facts.state;
+        let state = self.recall(elements);
+        let conv_place = self.weight("ssm_conv1d").map_or(self.here, |w| w.place);
+        let conv = self.graph.weighted(conv_place, mixed_bytes, &[all]);
+        let conv = self.graph.unary(&[conv]);
+        // Keys and queries of a group serve several value heads.
+        let small = self.rows(r.groups * r.state);
+        let wide = self.rows(heads * r.state);
+        let mut parts = Vec::new();
+        for _ in 0..2 {
+            let part = self.graph.view(conv, small, false);
+            let part = self.graph.op(small, &[part]);
+            let part = self.graph.unary(&[part]);
+            let part = self.graph.reshape(part);
+            parts.push(if wide > small && self.facts.architecture == "qwen3next" {
+                let part = self.graph.op(wide, &[part]);
+                self.graph.reshape(part)
+            } else {
+                part
+            });
+        }
+        let values = self.graph.view(conv, inner, false);
+        parts.push(values);
+        let per_head = self.rows(heads);
+        for name in ["ssm_ba", "ssm_alpha", "ssm_beta"] {
+            if self.has(name) {
+                let p = self.project(name, x);
+                let p = self.graph.op(per_head, &[p]);
+                parts.push(p);
+            }
+        }
+        parts.push(state);
+        let net = self.graph.op(inner + elements * 4, &parts);
+        let after = self.graph.view(net, elements * 4, true);
+        self.graph.store(self.here, &[after]);
+        let out = self.graph.view(net, inner, true);
+        let out = self.norm("ssm_norm", out);
+        let gate = self.project("attn_gate", x);
+        let gate = self.graph.reshape(gate);
+        let gate = self.graph.unary(&[gate]);
+        let out = self.graph.unary(&[out, gate]);
+        let out = self.graph.reshape(out);
+        let out = self.project("ssm_out", out);
+        self.graph.reshape(out)
+    }
+
+    /// Mamba, first and second generation.
+    fn state_space(&mut self, x: Id) -> Id {
+        let r = self.facts.recurrence;
+        let inner = self.rows(r.inner);
+        let all = self.project("ssm_in", x);
+        let second = r.groups > 0 && self.has("ssm_norm");
+        let convolved = if second {
+            self.rows(r.inner + 2 * r.groups * r.state)
+        } else {
+            inner
+        };
+        let z = self.graph.view(all, inner, false);
+        let taken = self.graph.view(all, convolved, false);
+        let conv_in = self.convolve(taken, convolved);
+        let conv_place = self.weight("ssm_conv1d").map_or(self.here, |w| w.place);
+        let conv = self.graph.weighted(conv_place, convolved, &[conv_in]);
+        let conv = self.graph.unary(&[conv]);
+        let conv = self.graph.unary(&[conv]);
+        let (_, elements) = self.facts.state;
+        let mut parts = vec![];
+        if self.has("ssm_x") {
+            let db = self.project("ssm_x", conv);
+            parts.push(self.graph.view(db, self.graph.node(db).bytes, false));
+            let dt = self.project("ssm_dt", db);
+            parts.push(dt);
+        }
+        let state = self.recall(elements);
+        parts.push(state);
+        parts.push(self.graph.view(conv, inner, false));
+        let scan = self.graph.op(inner + elements * 4, &parts);
+        let after = self.graph.view(scan, elements * 4, true);
+        self.graph.store(self.here, &[after]);
+        let y = self.graph.view(scan, inner, false);
+        let skip = self.graph.view(conv, inner, false);
+        let skip = self.graph.op(inner, &[skip]);
+        let y = self.graph.op(inner, &[y, skip]);
+        let y = self.graph.op(inner, &[z, y]);
+        let y = self.norm("ssm_norm", y);
+        self.project("ssm_out", y)
+    }
+
+    /// A short convolution with gates before and after it (LFM2).
+    fn short_convolution(&mut self, x: Id) -> Id {
+        let row = self.rows(self.facts.embedding_length);
+        let all = self.project("shortconv.in_proj", x);
+        let all = self.graph.view(all, row * 3, false);
+        let b = self.graph.view(all, row, false);
+        let c = self.graph.view(all, row, false);
+        let inside = self.graph.view(all, row, false);
+        let bx = self.graph.op(row, &[b, inside]);
+        let conv_in = self.convolve(bx, row);
+        let place = self.weight("shortconv.conv").map_or(self.here, |w| w.place);
+        let conv = self.graph.weighted(place, row, &[conv_in]);
+        let y = self.graph.op(row, &[c, conv]);
+        self.project("shortconv.out_proj", y)
+    }
+}
