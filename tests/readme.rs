@@ -1,0 +1,138 @@
+//! What the README shows is what the commands do.
+//!
+//! Each `console` block of it is run in one shell, in the order of the file and in a folder of its
+//! own, and compared to the letter. `UPDATE_README=1 cargo test --test readme` writes them anew.
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::indexing_slicing,
+    reason = "tests only"
+)]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+const README: &str = include_str!("../README.md");
+
+/// The built commands on PATH, the repository's examples in the folder.
+fn shell(folder: &Path, command: &str) -> String {
+    let binaries = Path::new(env!("CARGO_BIN_EXE_gpu-container-plan"));
+    let mut path = binaries.parent().unwrap().as_os_str().to_owned();
+    path.push(":/usr/bin:/bin");
+    let output = Command::new("sh")
+        .args(["-c", &format!("{{ {command}\n}} 2>&1")])
+        .current_dir(folder)
+        .env("PATH", path)
+        .env("GPUC_NVML_LIB", "/nonexistent/libnvidia-ml.so.1")
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let examples = Path::new(ROOT).join("examples");
+    std::os::unix::fs::symlink(examples, folder.path().join("examples")).unwrap();
+    folder
+}
+
+/// The README with each transcript as the commands make it now.
+fn as_it_should_be() -> String {
+    let folder = folder();
+    let mut out = String::new();
+    let mut lines = README.lines().peekable();
+    let mut in_block = false;
+    while let Some(line) = lines.next() {
+        if line.starts_with("```") {
+            in_block = line == "```console";
+        }
+        if !in_block || line.starts_with("```") {
+            out += &format!("{line}\n");
+            continue;
+        }
+        // What an earlier run printed is dropped, what this one prints put in its place.
+        let Some(first) = line.strip_prefix("$ ") else {
+            continue;
+        };
+        out += &format!("{line}\n");
+        let mut command = first.to_owned();
+        while command.ends_with('\\') {
+            let more = lines.next().unwrap();
+            out += &format!("{more}\n");
+            command += &format!("\n{more}");
+        }
+        out += &shell(folder.path(), &command);
+    }
+    out
+}
+
+#[test]
+fn transcripts_are_what_the_commands_print() {
+    let now = as_it_should_be();
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(Path::new(ROOT).join("README.md"), now).unwrap();
+        println!("README.md is written anew");
+        return;
+    }
+    for (n, (is, should)) in README.lines().zip(now.lines()).enumerate() {
+        assert_eq!(
+            is,
+            should,
+            "README.md line {}: run UPDATE_README=1 cargo test --test readme",
+            n + 1
+        );
+    }
+    assert_eq!(README.lines().count(), now.lines().count());
+}
+
+/// The command that a newcomer runs first names files that are there, and its plan is shown.
+#[test]
+fn the_first_command_plans_at_once() {
+    let first = README.lines().find(|l| l.starts_with("cargo run")).unwrap();
+    let (cargo, flags) = first.split_once(" -- ").unwrap();
+    assert_eq!(cargo, "cargo run --release --bin gpu-container-plan");
+    let words: Vec<_> = flags.split_whitespace().map(str::to_owned).collect();
+    let run = support::Tool::new("plan")
+        .args(words.iter().map(|w| {
+            if w.starts_with("examples/") {
+                format!("{ROOT}/{w}")
+            } else {
+                w.clone()
+            }
+        }))
+        .run()
+        .expect_status(0);
+    assert!(
+        README.contains(&run.stdout),
+        "plan.json in the README is another: {}",
+        run.stdout
+    );
+    for line in run.stderr.lines() {
+        assert!(README.contains(line), "{line}");
+    }
+}
+
+/// Every code that an error can bear has its row in the table, and no other has one.
+#[test]
+fn every_error_code_is_listed() {
+    let source = include_str!("../crates/gpuc-core/src/error.rs");
+    let known: BTreeSet<&str> = source
+        .lines()
+        .filter_map(|l| l.trim().strip_prefix("Self::")?.split_once(" => \""))
+        .map(|(_, code)| code.trim_end_matches("\","))
+        .collect();
+    assert!(known.len() > 15, "{known:?}");
+    let listed: BTreeSet<&str> = README
+        .lines()
+        .filter_map(|l| l.strip_prefix("| `")?.split_once("` | "))
+        .map(|(code, _)| code)
+        .filter(|code| code.contains('_') && code.to_uppercase() == *code)
+        .collect();
+    assert_eq!(listed, known);
+}
