@@ -143,6 +143,11 @@ pub fn deliver_json<T: Serialize>(document: &T, out: Option<&Path>) -> Result<()
         let _ = writeln!(io::stderr(), "wrote {}", path.display());
         return Ok(());
     }
+    deliver_text(&text)
+}
+
+/// Writes a text to standard output; a reader that wants no more is no fault.
+pub fn deliver_text(text: &str) -> Result<(), Fault> {
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())

@@ -11,6 +11,7 @@ pub mod values;
 pub mod watchdog;
 
 pub use deliver::{
-    check_writable, deliver_json, read_document, read_input, read_model_config, write_atomically,
+    check_writable, deliver_json, deliver_text, read_document, read_input, read_model_config,
+    write_atomically,
 };
 pub use shell::{CommonArgs, main_with};

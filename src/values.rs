@@ -46,6 +46,30 @@ pub fn at_least_one(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Memory such as "64GiB", "512MiB" or "64", which is in GiB; as bytes. Memory is sold by powers of
+/// two whatever it says, so "64GB" is the same as "64GiB".
+pub fn memory_size(text: &str) -> Result<u64, String> {
+    let wrong = || "expected memory such as 64GiB or 512MiB".to_owned();
+    let lower = text.to_ascii_lowercase();
+    let unit_at = lower
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(lower.len());
+    let (number, unit) = lower.split_at_checked(unit_at).ok_or_else(wrong)?;
+    let power = match unit.trim() {
+        "m" | "mb" | "mib" => 20,
+        "" | "g" | "gb" | "gib" => 30,
+        "t" | "tb" | "tib" => 40,
+        _ => return Err(wrong()),
+    };
+    let bytes = positive(number).map_err(|_| wrong())? * f64::from(power).exp2();
+    // 2^53 bytes are 8 PiB.
+    if (1.0..=f64::from(53).exp2()).contains(&bytes) {
+        Ok(gpuc_core::units::floor_bytes(bytes))
+    } else {
+        Err(wrong())
+    }
+}
+
 fn finite(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(x) if x.is_finite() => Ok(x),
@@ -72,6 +96,22 @@ mod tests {
         assert_eq!(positive("40.7"), Ok(40.7));
         assert_eq!(share("0.9"), Ok(0.9));
         assert_eq!(at_least_one("1"), Ok(1));
+        assert_eq!(memory_size("64GiB"), Ok(64 << 30));
+        assert_eq!(memory_size("1.5g"), Ok(3 << 29));
+        assert_eq!(memory_size("512 MiB"), Ok(512 << 20));
+        for text in [
+            "",
+            "GiB",
+            "0",
+            "-1GiB",
+            "1e3",
+            "inf",
+            "64K",
+            "9e99",
+            "99999999T",
+        ] {
+            assert!(memory_size(text).is_err(), "{text:?}");
+        }
         assert!(at_least_one("0").is_err() && count("-1").is_err() && count("4096.0").is_err());
     }
 }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::CommonArgs;
+use crate::values::{memory_size, positive};
 
 const AFTER: &str = "\
 Examples:
   gpu-container-profile -o rig.json
   gpu-container-profile --no-bench --model-config config.json --quant gguf-q4_k_m -o profile.json
+  gpu-container-profile --what-if 'RTX 4090' --ram 64GiB --ram-bw 80 -o imagined.json
   gpu-container-profile --from-profile rig.json --model-config config.json -o profile.json
 
 Environment:
@@ -58,6 +60,27 @@ pub struct Args {
     /// Write the profile to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+
+    /// Describe a rig with this GPU instead of measuring this one; every number is then assumed
+    #[arg(
+        long,
+        value_name = "GPU",
+        requires = "ram",
+        conflicts_with = "from_profile"
+    )]
+    pub what_if: Option<String>,
+
+    /// RAM of the --what-if rig, such as 64GiB
+    #[arg(long, value_name = "SIZE", value_parser = memory_size, requires = "what_if")]
+    pub ram: Option<u64>,
+
+    /// RAM bandwidth of the --what-if rig, GB/s
+    #[arg(long, value_name = "GB/S", value_parser = positive, requires = "what_if")]
+    pub ram_bw: Option<f64>,
+
+    /// Print the table of GPUs that --what-if knows, and end
+    #[arg(long)]
+    pub list_gpus: bool,
 
     /// Take the rig from this profile instead of measuring this one (`-` reads standard input)
     #[arg(long, value_name = "FILE")]

@@ -58,6 +58,10 @@ impl Bandwidths {
         vram_flag: Option<f64>,
     ) -> Result<Self, RigError> {
         let measured_ram = hardware.memory.as_ref().and_then(|m| m.cpu_mem_bw_gbps);
+        let measured_how = hardware
+            .memory
+            .as_ref()
+            .and_then(|m| m.cpu_mem_bw_method.as_deref());
         let ram = match (ram_flag, measured_ram) {
             (Some(gbps), _) => Rate {
                 gbps,
@@ -65,11 +69,7 @@ impl Bandwidths {
                 source: "given".into(),
             },
             (None, Some(0.0)) => return Err(RigError::ZeroBandwidth("memory.cpu_mem_bw_gbps")),
-            (None, Some(gbps)) => Rate {
-                gbps,
-                known: true,
-                source: "measured".into(),
-            },
+            (None, Some(gbps)) => stated(gbps, measured_how, "measured"),
             (None, None) => Rate {
                 gbps: ASSUMED_RAM_GBPS,
                 known: false,
@@ -83,15 +83,10 @@ impl Bandwidths {
                 source: "given".into(),
             },
             (None, Some(0.0)) => return Err(RigError::ZeroBandwidth("bandwidth.vram_gbps")),
-            (None, Some(gbps)) => Rate {
-                gbps,
-                known: true,
-                source: hardware
-                    .bandwidth
-                    .vram_method
-                    .clone()
-                    .unwrap_or("profile".into()),
-            },
+            (None, Some(gbps)) => {
+                let how = hardware.bandwidth.vram_method.as_deref();
+                stated(gbps, how, how.unwrap_or("profile"))
+            }
             (None, None) => Rate {
                 gbps: ASSUMED_VRAM_GBPS,
                 known: false,
@@ -101,6 +96,16 @@ impl Bandwidths {
             },
         };
         Ok(Self { ram, vram })
+    }
+}
+
+/// A rate that the profile states; one that it assumes itself stays an assumption.
+fn stated(gbps: f64, how: Option<&str>, measured: &str) -> Rate {
+    let assumed = how.filter(|how| how.starts_with("assumed"));
+    Rate {
+        gbps,
+        known: assumed.is_none(),
+        source: assumed.unwrap_or(measured).into(),
     }
 }
 
@@ -222,6 +227,13 @@ mod tests {
         );
         let b = Bandwidths::resolve(&hardware, None, Some(936.0)).unwrap();
         assert_eq!(b.vram.gbps, 936.0);
+        hardware.bandwidth.vram_gbps = Some(1010.0);
+        hardware.bandwidth.vram_method = Some("assumed: table of GPUs".into());
+        let b = Bandwidths::resolve(&hardware, None, None).unwrap();
+        assert_eq!(
+            (b.vram.gbps, b.vram.known, &*b.vram.source),
+            (1010.0, false, "assumed: table of GPUs")
+        );
         hardware.bandwidth.vram_gbps = Some(0.0);
         assert!(Bandwidths::resolve(&hardware, None, None).is_err());
     }
