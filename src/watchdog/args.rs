@@ -70,7 +70,8 @@ pub struct Args {
     /// Look again and again, until a limit is breached.
     #[arg(long)]
     pub watch: bool,
-    /// Seconds from one look to the next, 0.5 at least [default: 5].
+    /// Seconds from one look to the next, 0.5 at least; host memory is glanced at in between, and
+    /// a breach there acted upon at once [default: 5].
     #[arg(long, value_name = "SECONDS", global = true, value_parser = non_negative)]
     pub interval: Option<f64>,
     /// With --watch: end after this many looks; 0 for never [default: 0].
@@ -80,8 +81,8 @@ pub struct Args {
     /// docker-stop:NAME, kill:PID, command:CMD. Under run, all but alert stop the job as well.
     #[arg(long, value_name = "ACTION", global = true)]
     pub on_breach: Option<String>,
-    /// Looks in a row at which GPUs that answered before give no reading, until that counts as a
-    /// breach; 0 for never [default: 3].
+    /// Looks in a row at which GPUs that answered before give no reading, until that is acted upon
+    /// as a breach; 0, or an action of alert, for a warning only [default: 3].
     #[arg(long, value_name = "N", global = true, value_parser = count)]
     pub blind_polls: Option<u64>,
     /// Seconds that the GPUs may take to answer [default: 5].

@@ -19,6 +19,9 @@ use crate::{check_writable, deliver_json};
 /// How long the job goes on beside an action of the user's, which may want to see it alive.
 const HEAD_START: Duration = Duration::from_secs(2);
 
+/// How long what a job leaves behind may take to end by itself.
+const LINGER: Duration = Duration::from_secs(2);
+
 pub(super) fn supervise<'a>(
     settings: &'a Settings,
     host: Box<dyn FnMut() -> HostReading + 'a>,
@@ -146,7 +149,7 @@ impl End {
 
 /// The job has ended by itself; what it left running ends with the watch.
 fn over(job: &mut Job, signals: &Signals, wanted: &JobSettings) -> End {
-    let left = job.running();
+    let left = job.linger(signals, LINGER);
     if left > 0 {
         say(&format!(
             "watchdog: the job has ended and left {left} process(es) of its group running; \

@@ -8,6 +8,7 @@
 pub mod gguf;
 pub mod nvml;
 pub mod plans;
+pub mod watchdog;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

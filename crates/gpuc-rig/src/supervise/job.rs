@@ -167,9 +167,14 @@ impl Job {
         self.over
     }
 
-    /// How many processes of the group still run.
-    pub fn running(&self) -> usize {
-        self.group.running()
+    /// Gives what a job leaves behind a moment to end by itself, as the `tee` at the end of a
+    /// pipeline does, and says how many processes then still run.
+    pub fn linger(&mut self, signals: &Signals, most: Duration) -> usize {
+        if self.wait_until_gone(Some(signals), most) {
+            0
+        } else {
+            self.group.running()
+        }
     }
 
     /// Stops what is left of the group: asked first, killed after `grace`, or at once when a

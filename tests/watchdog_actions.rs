@@ -1,0 +1,222 @@
+//! gpu-container-watchdog as a monitor: what it does about a breach, and about GPUs that fall silent.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
+
+mod support;
+
+use support::Tool;
+use support::watchdog::{HOT, IDLE, monitor, reports};
+
+#[test]
+fn an_action_that_cannot_be_carried_out_is_refused_at_the_start() {
+    let bad = [
+        "frobnicate",
+        "kill-job",
+        "kill:-1",
+        "kill:0",
+        "kill:1",
+        "kill:",
+        "docker-stop:",
+        "docker-stop:--all",
+        "command:",
+        "Alert",
+    ];
+    for action in bad {
+        let run = monitor(&[HOT])
+            .args(["--json", "--watch", "--on-breach", action])
+            .run();
+        run.expect_error("INPUT_BAD_ACTION");
+    }
+    // Alone, one look carries nothing out, so it does not pretend to.
+    let run = monitor(&[HOT])
+        .args(["--on-breach", "command:touch fired.txt"])
+        .run();
+    let run = run.expect_error("INPUT_BAD_ACTION");
+    assert!(!run.path("fired.txt").exists());
+    monitor(&[HOT])
+        .args(["--on-breach", "alert"])
+        .run()
+        .expect_status(7);
+    monitor(&[HOT])
+        .args(["--watch", "--on-breach", ""])
+        .run()
+        .expect_status(7);
+}
+
+#[test]
+fn a_process_that_is_not_there_cannot_be_guarded() {
+    // Beyond what the kernel gives out.
+    let run = monitor(&[HOT])
+        .args(["--watch", "--on-breach", "kill:4194305"])
+        .run();
+    run.expect_error("INPUT_BAD_ACTION");
+}
+
+#[test]
+fn a_missing_tool_is_found_out_before_the_breach() {
+    let run = monitor(&[HOT]).env("PATH", "/nonexistent");
+    run.args(["--watch", "--on-breach", "docker-stop:llama"])
+        .run()
+        .expect_error("DEP_MISSING");
+}
+
+#[test]
+fn a_breach_carries_the_action_out() {
+    let run = monitor(&[HOT]).args([
+        "--watch",
+        "--json",
+        "--on-breach",
+        "command:echo x; touch f",
+    ]);
+    let run = run.run().expect_status(7);
+    assert!(run.path("f").exists());
+    assert_eq!(
+        reports(&run).len(),
+        1,
+        "the action's output stays out of the report stream"
+    );
+}
+
+#[test]
+fn an_action_that_failed_is_not_reported_as_done() {
+    let run = monitor(&[HOT]).on_path("docker", "#!/bin/sh\nexit 1\n");
+    let run = run
+        .args(["--watch", "--on-breach", "docker-stop:llama"])
+        .run()
+        .expect_status(7);
+    assert!(
+        run.stderr.contains("docker-stop:llama FAILED"),
+        "{}",
+        run.stderr
+    );
+    let run = monitor(&[HOT])
+        .args(["--watch", "--on-breach", "command:exit 3"])
+        .run();
+    let run = run.expect_status(7);
+    assert!(run.stderr.contains("FAILED"), "{}", run.stderr);
+    let run = monitor(&[HOT]).on_path("docker", "#!/bin/sh\necho \"$@\" > called\n");
+    let run = run
+        .args(["--watch", "--on-breach", "docker-stop:llama"])
+        .run()
+        .expect_status(7);
+    assert_eq!(
+        std::fs::read_to_string(run.path("called")).unwrap(),
+        "stop llama\n"
+    );
+    assert!(
+        run.stderr.contains("docker-stop:llama: done"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_named_process_is_stopped() {
+    // One that ends when asked, and one that does not; both unreaped while the watchdog looks.
+    for (script, word) in [
+        ("exec sleep 100", "ended"),
+        ("trap '' TERM; echo; read x", "killed"),
+    ] {
+        let mut victim = std::process::Command::new("sh")
+            .args(["-c", &format!("echo; {script}")])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        if word == "killed" {
+            // The second line comes when the trap is set.
+            use std::io::Read as _;
+            victim
+                .stdout
+                .as_mut()
+                .unwrap()
+                .read_exact(&mut [0; 2])
+                .unwrap();
+        }
+        let action = format!("kill:{}", victim.id());
+        let run = monitor(&[HOT])
+            .args(["--watch", "--on-breach", &action])
+            .run();
+        let run = run.expect_status(7);
+        assert!(run.stderr.contains(word), "{}", run.stderr);
+        assert!(!victim.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn gpus_that_never_answered_are_a_note() {
+    let silent = [
+        Tool::new("watchdog").env("PATH", "/nonexistent"),
+        monitor(&["exit"]),
+        monitor(&[""]),
+        monitor(&["[N/A], [N/A], [N/A], [N/A], [N/A], [N/A]"]),
+    ];
+    for tool in silent {
+        let polls = ["--watch", "--max-polls", "2", "--interval", "0.5", "--json"];
+        let limits = [
+            "--host-mem-max",
+            "1000",
+            "--host-avail-min",
+            "0",
+            "--blind-polls",
+            "1",
+        ];
+        let run = tool.args(polls).args(limits).run().expect_status(0);
+        for report in reports(&run) {
+            assert_eq!(report["verdict"], "ok");
+            assert!(
+                !report["sample"]["notes"].as_array().unwrap().is_empty(),
+                "{report}"
+            );
+        }
+    }
+}
+
+#[test]
+fn gpus_that_answered_and_then_fail_are_a_warning() {
+    for gone in ["exit", "", "[N/A], [N/A], [N/A], [N/A], [N/A], [N/A]"] {
+        let run = monitor(&[IDLE, gone])
+            .args(["--watch", "--max-polls", "5", "--interval", "0.5", "--json"])
+            .run()
+            .expect_status(5);
+        let all = reports(&run);
+        assert_eq!(all.len(), 5, "alone, an alert has nothing to abort");
+        assert_eq!(all[1]["breaches"][0]["metric"], "gpu_blind_polls");
+        assert_eq!(all[4]["breaches"][0]["value"], 4.0);
+    }
+}
+
+#[test]
+fn a_watch_that_guards_something_aborts_when_blind() {
+    let run = monitor(&[IDLE, "exit"])
+        .args([
+            "--watch",
+            "--interval",
+            "0.5",
+            "--json",
+            "--blind-polls",
+            "2",
+        ])
+        .args(["--on-breach", "command:touch fired.txt"])
+        .run()
+        .expect_status(7);
+    assert!(run.path("fired.txt").exists());
+    assert_eq!(reports(&run).len(), 3);
+}
+
+#[test]
+fn gpus_that_hang_are_a_note_after_their_time() {
+    let run = monitor(&[IDLE])
+        .on_path("nvidia-smi", "#!/bin/sh\nexec sleep 100\n")
+        .args(["--json", "--gpu-timeout", "0.2"])
+        .run()
+        .expect_status(0);
+    let notes = run.json()["sample"]["notes"].to_string();
+    assert!(notes.contains("no GPU reading"), "{notes}");
+}
