@@ -2,6 +2,7 @@
 
 pub mod concentration;
 mod deliver;
+pub mod model_file;
 pub mod plan;
 pub mod profile;
 pub mod receipt;

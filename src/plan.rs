@@ -4,18 +4,20 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use gpuc_core::calibration::{points_in, seed};
-use gpuc_core::document::{Assumptions, Model, Plan, Point, Profile, Verdict};
+use gpuc_core::document::{Model, Plan, Point, Profile, Verdict};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
+use gpuc_core::header::GgmlType;
 use gpuc_core::model::{self, quant};
 use gpuc_core::plan::{
-    Bandwidths, ClosedForm, ClosedFormSetting, PlanRequest, RigView, plan, refuse,
+    Bandwidths, Frontier, Problem, Rig, RigView, Search, Subject, Wish, frontier, refuse,
 };
-use gpuc_core::units::{MIB, round_to};
+use gpuc_core::units::MIB;
 
 use crate::deliver::{deliver_json, read_document, read_model_config};
+use crate::model_file::{ModelFile, read_model};
 use crate::shell::CommonArgs;
 use crate::values::{at_least_one, count, non_negative, positive, weight_bytes};
 
@@ -46,6 +48,10 @@ pub struct PlanArgs {
     /// Profile of the rig, from gpu-container-profile (- for standard input)
     #[arg(long, value_name = "FILE")]
     profile: PathBuf,
+    /// The model's weights file (GGUF, the first of a split one, or a folder of safetensors): every
+    /// tensor is then placed as llama.cpp does
+    #[arg(long, value_name = "FILE|DIR")]
+    model: Option<PathBuf>,
     /// The model's HuggingFace config.json; without it, the model in the profile is planned
     #[arg(long, value_name = "FILE")]
     model_config: Option<PathBuf>,
@@ -76,6 +82,36 @@ pub struct PlanArgs {
     /// Use this --n-cpu-moe instead of the smallest that fits
     #[arg(long, value_name = "N", value_parser = count)]
     n_cpu_moe: Option<u64>,
+    /// Use this -ngl instead of as much as fits (of blocks + 1, the output layer being one)
+    #[arg(long, value_name = "N", value_parser = count)]
+    n_gpu_layers: Option<u64>,
+    /// Place experts by whole layers, or tensor by tensor (needs --model)
+    #[arg(long, value_name = "HOW", value_enum, default_value = "layers")]
+    placement: PlacementFlag,
+    /// Plan without a GPU: everything in RAM
+    #[arg(long, conflicts_with_all = ["n_cpu_moe", "n_gpu_layers"])]
+    cpu_only: bool,
+    /// VRAM that may be used, MiB, instead of what the profile found free
+    #[arg(long, value_name = "MIB", value_parser = non_negative)]
+    vram_mib: Option<f64>,
+    /// Type of the K cache (f32, f16, bf16, q8_0, q4_0, q4_1, iq4_nl, q5_0, q5_1) [default: f16]
+    #[arg(long, value_name = "TYPE", value_parser = cache_type)]
+    cache_type_k: Option<GgmlType>,
+    /// Type of the V cache [default: f16]
+    #[arg(long, value_name = "TYPE", value_parser = cache_type)]
+    cache_type_v: Option<GgmlType>,
+    /// Tokens evaluated at a time [default: 512]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    ubatch_size: Option<u64>,
+    /// Flash attention [default: on]
+    #[arg(long, value_name = "ON|OFF", value_enum)]
+    flash_attn: Option<Switch>,
+    /// Sequences served at once, as llama.cpp counts them [default: --batch]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    parallel: Option<u64>,
+    /// Print the whole trade as a table instead of one plan: contexts, cache types, layers in RAM
+    #[arg(long)]
+    frontier: bool,
     /// VRAM kept for compute buffers and the CUDA context, MiB
     #[arg(long, value_name = "MIB", default_value = "1024", value_parser = non_negative)]
     margin_mib: f64,
@@ -99,6 +135,33 @@ pub struct PlanArgs {
     debug: bool,
 }
 
+/// How finely experts are placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PlacementFlag {
+    Layers,
+    Tensors,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// The types that llama.cpp takes for a KV cache.
+const CACHE_TYPES: [&str; 9] = [
+    "f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1",
+];
+
+fn cache_type(text: &str) -> Result<GgmlType, String> {
+    CACHE_TYPES
+        .contains(&text)
+        .then(|| GgmlType::by_name(text))
+        .flatten()
+        .ok_or_else(|| format!("expected one of {}", CACHE_TYPES.join(", ")))
+}
+
 impl CommonArgs for PlanArgs {
     fn debug(&self) -> bool {
         self.debug
@@ -109,35 +172,59 @@ impl CommonArgs for PlanArgs {
 #[allow(clippy::needless_pass_by_value, reason = "main_with hands them over")]
 pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
     let profile: Profile = read_document(&args.profile, "profile", Code::InputBadProfile)?;
-    let plan = match subject(&args, &profile)? {
-        Some(subject) => decide(&args, &profile, &subject)?,
-        None => refuse(
+    let points = (!args.no_calibration).then(|| points(args.calibration_dir.as_deref()));
+    let Some(loaded) = load(&args, &profile)? else {
+        let nothing = refuse(
             "refused: there is no model to place: the profile holds none. What would help: \
-             --model-config config.json, here or with gpu-container-profile"
+             --model FILE.gguf, or --model-config config.json here or with gpu-container-profile"
                 .into(),
-        ),
+        );
+        return finish(&args, &nothing);
     };
-    deliver_json(&plan, args.out.as_deref())?;
-    tell(&plan, args.hf.as_deref());
+    let problem = Problem {
+        subject: loaded.subject(&args)?,
+        rig: rig(&args, &profile)?,
+        wish: wish(&args, loaded.name(), loaded.notes(&args)?),
+        points: points.as_deref(),
+    };
+    if args.frontier {
+        let table = frontier(&problem).map_err(Fault::from)?;
+        deliver_json(&table, args.out.as_deref())?;
+        let _ = std::io::stderr().write_all(frontier_text(&table).as_bytes());
+        return Ok(Exit::Ok);
+    }
+    finish(&args, &problem.plan().map_err(Fault::from)?)
+}
+
+fn finish(args: &PlanArgs, plan: &Plan) -> anyhow::Result<Exit> {
+    deliver_json(plan, args.out.as_deref())?;
+    tell(plan, args);
     Ok(match plan.verdict {
         Verdict::Ship => Exit::Ok,
         Verdict::Refuse => Exit::Refused,
     })
 }
 
-/// The model to place, and what its analysis wants the reader to know.
-struct Subject {
-    model: Model,
-    notes: Vec<String>,
+/// The model to place, as it was read.
+enum Loaded {
+    Config { model: Model, notes: Vec<String> },
+    File(ModelFile),
 }
 
-fn subject(args: &PlanArgs, profile: &Profile) -> anyhow::Result<Option<Subject>> {
+fn load(args: &PlanArgs, profile: &Profile) -> anyhow::Result<Option<Loaded>> {
     let name = args.model_name.as_deref();
+    if let Some(path) = &args.model {
+        let mut file = read_model(path)?;
+        if let Some(name) = name {
+            name.clone_into(&mut file.name);
+        }
+        return Ok(Some(Loaded::File(file)));
+    }
     if let Some(path) = &args.model_config {
         let config = read_model_config(path)?;
         let tag = args.quant.as_deref().unwrap_or("gguf-q4_k_m");
         let analysis = model::analyze(&config, name, Some(tag)).map_err(Fault::from)?;
-        return Ok(Some(Subject {
+        return Ok(Some(Loaded::Config {
             model: analysis.model,
             notes: analysis.notes,
         }));
@@ -149,100 +236,102 @@ fn subject(args: &PlanArgs, profile: &Profile) -> anyhow::Result<Option<Subject>
         if let Some(tag) = &args.quant {
             model.quant = Some(tag.clone());
         }
-        Subject {
+        Loaded::Config {
             model,
             notes: Vec::new(),
         }
     }))
 }
 
-fn decide(args: &PlanArgs, profile: &Profile, subject: &Subject) -> anyhow::Result<Plan> {
-    let model = &subject.model;
-    let ctx = match (args.ctx, model.max_context) {
-        (0, Some(own)) => own,
-        (0, None) => {
-            return Err(Fault::new(
-                Code::InputBadModelConfig,
-                "a context of 0 means the model's own, which is not known here",
-            )
-            .with_hint("give --ctx N, or a config.json with max_position_embeddings")
-            .into());
+impl Loaded {
+    fn name(&self) -> &str {
+        match self {
+            Self::Config { model, .. } => &model.name,
+            Self::File(file) => &file.name,
         }
-        (ctx, _) => ctx,
-    };
-    let dtype_bytes = model.dtype_bytes.unwrap_or(2.0);
-    let weights = quant::weights(
-        model.quant.as_deref(),
-        dtype_bytes,
-        model.quantization.as_ref(),
-    )
-    .map_err(Fault::from)?;
-    let expert_bpw = weights.expert;
-    let non_expert_bpw = args.non_expert_bpw.unwrap_or(weights.rest);
-    let depth = args.depth.unwrap_or(ctx).min(ctx);
-    let kv_bytes = model.kv_bytes(ctx, args.batch, UBATCH).unwrap_or(0);
-    let kv_read_bytes = model.kv_read_bytes(depth, args.batch).unwrap_or(0);
-    let setting = ClosedFormSetting {
-        expert_bpw,
-        non_expert_bpw,
-        kv_bytes,
-        kv_read_bytes,
-    };
-    let Some(footprint) = ClosedForm::new(model, setting) else {
-        return Ok(refuse(unplaceable(model)));
-    };
-    let bandwidths =
-        Bandwidths::resolve(&profile.hardware, args.cpu_bw, args.vram_bw).map_err(Fault::from)?;
-    let points = (!args.no_calibration).then(|| points(args.calibration_dir.as_deref()));
-    let request = PlanRequest {
-        model: &model.name,
-        footprint: &footprint,
-        rig: RigView::new(&profile.hardware),
-        bandwidths: &bandwidths,
-        margin: args.margin_mib * MIB as f64,
-        floor: args.floor,
-        forced_n: args.n_cpu_moe,
-        points: points.as_deref(),
-        assumptions: Assumptions {
-            cpu_mem_bw_gbps: Some(round_to(bandwidths.ram.gbps, 1)),
-            cpu_bw_measured: Some(bandwidths.ram.known),
-            vram_bw_gbps: Some(round_to(bandwidths.vram.gbps, 1)),
-            vram_bw_source: Some(bandwidths.vram.source.clone()),
-            bytes_per_weight: Some(round_to(expert_bpw, 3)),
-            non_expert_bpw: Some(round_to(non_expert_bpw, 3)),
-            ctx_len: Some(ctx),
-            depth: args.depth,
-            batch: Some(args.batch),
-            overhead_mib: Some(args.margin_mib),
-            kv_dtype: Some("f16".into()),
-            model_total_b: model.total_params,
-            forced_n: args.n_cpu_moe,
-            notes: subject.notes.iter().cloned().chain(weights.note).collect(),
-        },
-    };
-    Ok(plan(&request).map_err(Fault::from)?)
+    }
+
+    fn subject(&self, args: &PlanArgs) -> Result<Subject<'_>, Fault> {
+        Ok(match self {
+            Self::Config { model, .. } => {
+                let weights = weights(model)?;
+                Subject::Config {
+                    model,
+                    expert_bpw: weights.expert,
+                    non_expert_bpw: args.non_expert_bpw.unwrap_or(weights.rest),
+                }
+            }
+            Self::File(file) => Subject::File {
+                facts: &file.facts,
+                source: file.source,
+                weight_ratio: 1.0,
+            },
+        })
+    }
+
+    fn notes(&self, args: &PlanArgs) -> Result<Vec<String>, Fault> {
+        Ok(match self {
+            Self::Config { model, notes } => {
+                let assumed = weights(model)?.note;
+                notes.iter().cloned().chain(assumed).collect()
+            }
+            Self::File(file) => {
+                let unused = [
+                    (args.quant.is_some(), "--quant"),
+                    (args.non_expert_bpw.is_some(), "--non-expert-bpw"),
+                    (args.model_config.is_some(), "--model-config"),
+                ];
+                let unused = unused.iter().filter(|(given, _)| *given).map(|(_, flag)| {
+                    format!("{flag} is not used: the weights file says what each tensor takes")
+                });
+                file.facts.notes().iter().cloned().chain(unused).collect()
+            }
+        })
+    }
 }
 
-/// Why a model that is no mixture of experts, or not known well enough, is not placed.
-fn unplaceable(model: &Model) -> String {
-    let name = &model.name;
-    match model.architecture.as_deref() {
-        Some("dense") => format!(
-            "refused: {name} was expected to be a mixture of experts, whose experts can live in \
-             RAM; it is a dense model, and all its weights are read for each token. What would \
-             help: a GPU that holds the whole model, a mixture-of-experts model of that size, or \
-             a smaller dense model"
-        ),
-        Some("moe") => format!(
-            "refused: placing {name} needs its number of layers with experts, its expert \
-             parameters and its other parameters, and not all of them are known. What would help: \
-             the model's own config.json with --model-config"
-        ),
-        _ => format!(
-            "refused: the shape of {name} is not known: its configuration has no key that says how \
-             many layers or experts there are. What would help: the config.json as it is published \
-             on HuggingFace"
-        ),
+fn weights(model: &Model) -> Result<quant::Weights, Fault> {
+    let dtype_bytes = model.dtype_bytes.unwrap_or(2.0);
+    let (tag, published) = (model.quant.as_deref(), model.quantization.as_ref());
+    Ok(quant::weights(tag, dtype_bytes, published)?)
+}
+
+fn rig(args: &PlanArgs, profile: &Profile) -> Result<Rig, Fault> {
+    let view = RigView::new(&profile.hardware);
+    Ok(Rig {
+        gpu: view.gpu_name().to_owned(),
+        vram_mib: args.vram_mib.or(view.vram_budget_mib()),
+        ram: view.ram_budget_bytes(),
+        bandwidths: Bandwidths::resolve(&profile.hardware, args.cpu_bw, args.vram_bw)?,
+    })
+}
+
+fn wish(args: &PlanArgs, name: &str, notes: Vec<String>) -> Wish {
+    let f16 = GgmlType::F16;
+    Wish {
+        name: name.to_owned(),
+        ctx: args.ctx,
+        depth: args.depth,
+        sequences: args.parallel.unwrap_or(args.batch),
+        ubatch: args.ubatch_size.unwrap_or(UBATCH),
+        type_k: args.cache_type_k.unwrap_or(f16),
+        type_v: args.cache_type_v.unwrap_or(f16),
+        flash_attn: args.flash_attn != Some(Switch::Off),
+        full_flags: args.cache_type_k.is_some()
+            || args.cache_type_v.is_some()
+            || args.ubatch_size.is_some()
+            || args.flash_attn.is_some()
+            || args.parallel.is_some(),
+        margin_mib: args.margin_mib,
+        floor: args.floor,
+        search: match args.placement {
+            PlacementFlag::Layers => Search::Layers,
+            PlacementFlag::Tensors => Search::Tensors,
+        },
+        cpu_only: args.cpu_only,
+        n_cpu_moe: args.n_cpu_moe,
+        gpu_layers: args.n_gpu_layers,
+        notes,
     }
 }
 
@@ -268,7 +357,7 @@ fn points(store: Option<&Path>) -> Vec<Point> {
 }
 
 /// The plan for a person, on standard error.
-fn tell(plan: &Plan, hf: Option<&str>) {
+fn tell(plan: &Plan, args: &PlanArgs) {
     let mut text = String::new();
     if let Some(message) = &plan.message {
         text += &format!("{message}\n");
@@ -277,9 +366,77 @@ fn tell(plan: &Plan, hf: Option<&str>) {
         text += &format!("note: {note}\n");
     }
     if let (Verdict::Ship, Some(flags)) = (plan.verdict, &plan.llama_flags) {
-        let source = hf.map_or("-m MODEL.gguf".to_owned(), |hf| format!("-hf {hf}"));
+        let source = match (&args.hf, &args.model) {
+            (Some(hf), _) => format!("-hf {}", shell_quoted(hf)),
+            (None, Some(path)) if path.is_file() => {
+                format!("-m {}", shell_quoted(&path.to_string_lossy()))
+            }
+            _ => "-m MODEL.gguf".to_owned(),
+        };
         text += &format!("launch: llama-server {source} {flags}\n");
     }
     // Standard error that is closed must not change the verdict.
     let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A word as a POSIX shell reads it back.
+fn shell_quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=+@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// The frontier for a person: for each context and cache type, what fits best.
+fn frontier_text(table: &Frontier) -> String {
+    let mut text = format!(
+        "{:>9}  {:>9}  {:>9}  {:>10}  {:>10}  {:>9}  {:>9}\n",
+        "context", "KV cache", "placed", "VRAM MiB", "RAM MiB", "forecast", "ceiling"
+    );
+    let mut seen: Vec<(u64, &str)> = Vec::new();
+    for row in table.rows.iter().filter(|r| r.fits) {
+        let key = (row.ctx, row.cache_type.as_str());
+        if seen.contains(&key) {
+            continue;
+        }
+        seen.push(key);
+        let placed = match (row.n_cpu_moe, row.n_gpu_layers) {
+            (_, Some(k)) => format!("ngl {k}"),
+            (Some(n), None) => format!("ncmoe {n}"),
+            (None, None) => "all".into(),
+        };
+        text += &format!(
+            "{:>9}  {:>9}  {placed:>9}  {:>10.0}  {:>10.0}  {:>9.2}  {:>9.2}\n",
+            row.ctx,
+            row.cache_type,
+            row.vram_mib,
+            row.ram_mib,
+            row.predicted_decode_tok_s,
+            row.ceiling_decode_tok_s
+        );
+    }
+    if seen.is_empty() {
+        text += "nothing fits this rig\n";
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shell_quoted;
+
+    #[test]
+    fn words_survive_a_shell() {
+        let cases = [
+            ("model.gguf", "model.gguf"),
+            ("my model.gguf", "'my model.gguf'"),
+            ("it's.gguf", r"'it'\''s.gguf'"),
+            ("$(reboot)", "'$(reboot)'"),
+            ("", "''"),
+        ];
+        for (word, want) in cases {
+            assert_eq!(shell_quoted(word), want);
+        }
+    }
 }

@@ -14,7 +14,7 @@ mod trace;
 
 pub use concentration::{Concentration, LayerConcentration};
 pub use peaks::{Breach, Level, LogLine, MemSource, Peaks, Report, Safety, Sample, Thresholds};
-pub use plan::{Assumptions, Plan, Verdict};
+pub use plan::{Assumptions, DeviceMemory, Plan, Remedy, Verdict};
 pub use point::Point;
 pub use profile::{
     Bandwidth, BlockRun, Expert, Gpu, Hardware, KvGroup, Memory, Model, Platform, Profile,

@@ -37,6 +37,13 @@ pub struct Plan {
         skip_serializing_if = "Option::is_none"
     )]
     pub moe_layers_on_host: Option<u64>,
+    /// llama.cpp's `-ngl` where not everything is on the GPU.
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub n_gpu_layers: Option<u64>,
     /// The flags to launch with.
     #[serde(default)]
     pub llama_flags: Option<String>,
@@ -79,6 +86,45 @@ pub struct Plan {
     /// The numbers that the plan rests on.
     #[serde(default)]
     pub assumptions: Option<Assumptions>,
+    /// What each device holds, the host last.
+    #[serde(default)]
+    pub memory_map: Vec<DeviceMemory>,
+    /// How the footprint was made: "gguf", "safetensors" or "closed-form".
+    #[serde(default)]
+    pub footprint_source: Option<String>,
+    /// What would make a refused plan ship, cheapest first.
+    #[serde(default)]
+    pub remedies: Vec<Remedy>,
+}
+
+/// What one device holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceMemory {
+    /// The GPU's name, or "host".
+    pub device: String,
+    /// Weights.
+    pub weights_bytes: u64,
+    /// KV cache and recurrent state.
+    pub context_bytes: u64,
+    /// Compute buffers.
+    pub compute_bytes: u64,
+    /// Kept free.
+    pub margin_bytes: u64,
+}
+
+/// One change that makes a refused plan ship: each was planned before it is offered.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Remedy {
+    /// What changes: "cache-type", "context", "quant", "cpu-only", "n-cpu-moe", "ram" or "vram".
+    pub kind: String,
+    /// The change in words.
+    pub change: String,
+    /// The flags that ask for it, where flags do.
+    pub flags: Option<String>,
+    /// The ceiling of the plan that it makes, tokens a second.
+    pub ceiling_decode_tok_s: Option<f64>,
 }
 
 fn llama_cpp() -> String {

@@ -93,6 +93,11 @@ const METHODS: &[(&str, f64, u64)] = &[
     ("nf4", 4.0, 64),
 ];
 
+/// Tags that most models are published in, largest first.
+pub const COMMON: [&str; 9] = [
+    "q8_0", "q6_k", "q5_k_m", "q4_k_m", "iq4_xs", "q3_k_m", "iq3_xxs", "q2_k", "iq2_xxs",
+];
+
 /// Longest tag that is compared with the known ones.
 const LONGEST_TAG: usize = 64;
 

@@ -1,7 +1,8 @@
 //! The footprint from a configuration alone: parameter counts times bytes per weight.
 //!
-//! The estimate for when no weights file is at hand. Biases and norms are left out (under 1 %),
-//! and all non-expert weights are taken to be read for each token.
+//! The estimate for when no weights file is at hand. Biases and norms are left out (under 1 %).
+//! Of a mixture of experts all other weights are taken to be on the GPU and to be read for each
+//! token; a dense model is taken to be of equal blocks, its input embedding in RAM.
 
 use super::footprint::{Footprint, Placement, Tier, Usage};
 use crate::document::Model;
@@ -20,80 +21,206 @@ pub struct ClosedFormSetting {
     pub kv_read_bytes: u128,
 }
 
-/// A mixture-of-experts model in closed form.
+/// A model in closed form.
 #[derive(Debug, Clone)]
 pub struct ClosedForm<'m> {
     model: &'m Model,
-    moe_layers: u64,
-    /// Non-expert weights, bytes.
-    resident: f64,
-    /// Routed experts of one layer, bytes.
-    per_layer: f64,
-    /// Routed experts of one layer that a token uses, bytes.
-    active: f64,
     kv_bytes: u128,
     kv_read_bytes: u128,
+    shape: Shape,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    Moe {
+        layers: u64,
+        /// Non-expert weights, bytes.
+        resident: f64,
+        /// Routed experts of one layer, bytes.
+        per_layer: f64,
+        /// Routed experts of one layer that a token uses, bytes.
+        active: f64,
+    },
+    Dense {
+        blocks: u64,
+        /// The input embedding, which stays in RAM and of which a token reads one row, bytes.
+        embedding: f64,
+        /// The output layer, bytes.
+        output: f64,
+        /// One block, bytes.
+        per_block: f64,
+    },
 }
 
 impl<'m> ClosedForm<'m> {
-    /// The footprint of `model`, or none when its configuration does not give the split.
+    /// The footprint of `model`, or none when its configuration does not give what it takes.
     pub fn new(model: &'m Model, setting: ClosedFormSetting) -> Option<Self> {
-        let moe_layers = model
-            .n_moe_layers
-            .filter(|l| *l > 0 && model.expert.is_moe)?;
-        let experts = model.expert_params_total.filter(|p| *p > 0)?;
-        let others = model.non_expert_params?;
-        let each = model.expert.expert_params_each.unwrap_or(0);
-        let used = model.expert.experts_per_token.unwrap_or(0);
+        let shape = if model.expert.is_moe {
+            moe(model, setting)?
+        } else {
+            dense(model, setting)?
+        };
         Some(Self {
             model,
-            moe_layers,
-            resident: others as f64 * setting.non_expert_bpw,
-            per_layer: experts as f64 * setting.expert_bpw / moe_layers as f64,
-            active: used as f64 * each as f64 * setting.expert_bpw,
             kv_bytes: setting.kv_bytes,
             kv_read_bytes: setting.kv_read_bytes,
+            shape,
         })
     }
 }
 
+fn moe(model: &Model, setting: ClosedFormSetting) -> Option<Shape> {
+    let layers = model.n_moe_layers.filter(|l| *l > 0)?;
+    let experts = model.expert_params_total.filter(|p| *p > 0)?;
+    let others = model.non_expert_params?;
+    let each = model.expert.expert_params_each.unwrap_or(0);
+    let used = model.expert.experts_per_token.unwrap_or(0);
+    Some(Shape::Moe {
+        layers,
+        resident: others as f64 * setting.non_expert_bpw,
+        per_layer: experts as f64 * setting.expert_bpw / layers as f64,
+        active: used as f64 * each as f64 * setting.expert_bpw,
+    })
+}
+
+fn dense(model: &Model, setting: ClosedFormSetting) -> Option<Shape> {
+    if model.architecture.as_deref() != Some("dense") {
+        return None;
+    }
+    let blocks = model.n_layers.filter(|l| *l > 0)?;
+    let params = model.non_expert_params.or(model.total_params)?;
+    // Where the profile does not say how large the embedding is, it counts as part of the blocks.
+    let table = model
+        .hidden_size
+        .zip(model.vocab_size)
+        .and_then(|(h, v)| h.checked_mul(v))
+        .filter(|t| *t < params)
+        .unwrap_or(0);
+    let tied = model.tied_embeddings.unwrap_or(false);
+    let tables = if tied { table } else { table.saturating_mul(2) };
+    let bpw = setting.non_expert_bpw;
+    Some(Shape::Dense {
+        blocks,
+        embedding: table as f64 * bpw,
+        output: table as f64 * bpw,
+        per_block: params.saturating_sub(tables) as f64 * bpw / blocks as f64,
+    })
+}
+
 impl Footprint for ClosedForm<'_> {
+    fn source(&self) -> &'static str {
+        "closed-form"
+    }
+
     fn moe_layers(&self) -> u64 {
-        self.moe_layers
+        match self.shape {
+            Shape::Moe { layers, .. } => layers,
+            Shape::Dense { .. } => 0,
+        }
     }
 
     fn placement(&self, on_host: u64) -> Placement {
         Placement {
             n_cpu_moe: self.model.llama_n_cpu_moe(on_host),
+            ..Placement::default()
         }
     }
 
     fn moe_layers_on_host(&self, n_cpu_moe: u64) -> u64 {
-        self.model.moe_on_host(n_cpu_moe)
+        self.model.moe_on_host(n_cpu_moe).min(self.moe_layers())
+    }
+
+    fn blocks(&self) -> Option<u64> {
+        match self.shape {
+            Shape::Moe { .. } => self.model.n_layers,
+            Shape::Dense { blocks, .. } => Some(blocks),
+        }
+    }
+
+    fn by_blocks(&self) -> bool {
+        matches!(self.shape, Shape::Dense { .. })
     }
 
     fn usage(&self, placement: &Placement) -> Usage {
-        let host = self
-            .moe_layers_on_host(placement.n_cpu_moe)
-            .min(self.moe_layers) as f64;
-        let device = self.moe_layers as f64 - host;
-        let (on_device, on_host) = (self.per_layer * device, self.per_layer * host);
         let bytes = |x: f64| u128::from(nearest_bytes(x));
-        Usage {
-            device: Tier {
-                weights: bytes(self.resident + on_device),
-                context: self.kv_bytes,
-                compute: 0,
-            },
-            host: Tier {
-                weights: bytes(on_host),
-                context: 0,
-                compute: 0,
-            },
-            device_bytes: self.resident + on_device + self.kv_bytes as f64,
-            host_bytes: on_host,
-            device_read: self.resident + self.active * device + self.kv_read_bytes as f64,
-            host_read: self.active * host,
+        let kv_read = self.kv_read_bytes as f64;
+        match self.shape {
+            Shape::Moe {
+                layers,
+                resident,
+                per_layer,
+                active,
+            } if placement.gpu_layers == Some(0) => {
+                let weights = resident + per_layer * layers as f64;
+                Usage {
+                    host: Tier {
+                        weights: bytes(weights),
+                        context: self.kv_bytes,
+                        compute: 0,
+                    },
+                    host_bytes: weights + self.kv_bytes as f64,
+                    host_read: resident + active * layers as f64 + kv_read,
+                    ..Usage::default()
+                }
+            }
+            Shape::Moe {
+                layers,
+                resident,
+                per_layer,
+                active,
+            } => {
+                let host = self.moe_layers_on_host(placement.n_cpu_moe) as f64;
+                let device = layers as f64 - host;
+                let (on_device, on_host) = (per_layer * device, per_layer * host);
+                Usage {
+                    device: Tier {
+                        weights: bytes(resident + on_device),
+                        context: self.kv_bytes,
+                        compute: 0,
+                    },
+                    host: Tier {
+                        weights: bytes(on_host),
+                        ..Tier::default()
+                    },
+                    device_bytes: resident + on_device + self.kv_bytes as f64,
+                    host_bytes: on_host,
+                    device_read: resident + active * device + kv_read,
+                    host_read: active * host,
+                }
+            }
+            Shape::Dense {
+                blocks,
+                embedding,
+                output,
+                per_block,
+            } => {
+                let layers = placement.gpu_layers.unwrap_or(u64::MAX).min(blocks + 1);
+                // The output layer goes to the GPU first, then the blocks from the last.
+                let on_device = layers.saturating_sub(1);
+                let share = on_device as f64 / blocks as f64;
+                let output_on_device = if layers > 0 { output } else { 0.0 };
+                let device_weights = output_on_device + per_block * on_device as f64;
+                let host_blocks = per_block * (blocks - on_device) as f64;
+                let context = self.kv_bytes / u128::from(blocks) * u128::from(on_device);
+                let device = Tier {
+                    weights: bytes(device_weights),
+                    context,
+                    compute: 0,
+                };
+                let host = Tier {
+                    weights: bytes(host_blocks + embedding),
+                    context: self.kv_bytes - context,
+                    compute: 0,
+                };
+                Usage {
+                    device,
+                    host,
+                    device_bytes: device.total() as f64,
+                    host_bytes: host.total() as f64,
+                    device_read: device_weights + kv_read * share,
+                    host_read: host_blocks + (output - output_on_device) + kv_read * (1.0 - share),
+                }
+            }
         }
     }
 }

@@ -1,34 +1,46 @@
-//! A plan in words: what was expected, why it fails, what would help.
+//! A plan in words: what was expected and why it fails. What would help is planned, not guessed:
+//! see `remedies`.
 
-use super::planner::{Candidate, PlanRequest};
+use super::planner::PlanRequest;
+use super::search::Candidate;
 use crate::calibration::Estimate;
-use crate::units::{as_gib, as_mib, floor_bytes};
-
-/// Contexts are rounded down to what llama.cpp allocates in.
-const CTX_STEP: u64 = 256;
+use crate::document::Remedy;
+use crate::units::{as_gib, as_mib};
 
 pub(super) fn unknown_vram(gpu: &str) -> String {
     let gpu = if gpu.is_empty() { "the GPU" } else { gpu };
     format!(
         "refused: a placement needs to know the VRAM, but the profile gives neither free nor total \
          memory for {gpu}. What would help: run gpu-container-profile where the NVIDIA driver \
-         answers, or write vram_total_mib into the profile by hand"
+         answers, give --vram-mib, or plan without a GPU (--cpu-only)"
     )
 }
 
 pub(super) fn throughput_basis(request: &PlanRequest<'_>, chosen: &Candidate) -> String {
     let b = request.bandwidths;
     let vram = format!("VRAM {:.0} GB/s ({})", b.vram.gbps, b.vram.source);
-    if chosen.on_host == 0 {
-        return format!("roofline, all weights in VRAM: {vram}");
+    let ram = format!("RAM {:.1} GB/s ({})", b.ram.gbps, b.ram.source);
+    match (placed(request, chosen), chosen.usage.host_read > 0.0) {
+        (_, false) => format!("roofline, all weights in VRAM: {vram}"),
+        (_, true) if request.cpu_only => format!("roofline, all weights in RAM: {ram}"),
+        (placed, true) => format!("roofline, {placed}: {vram}, {ram}"),
     }
-    format!(
-        "roofline, experts of {} of {} layers read from RAM: {vram}, RAM {:.1} GB/s ({})",
-        chosen.on_host,
-        request.footprint.moe_layers(),
-        b.ram.gbps,
-        b.ram.source
-    )
+}
+
+/// Where the model is, in words.
+fn placed(request: &PlanRequest<'_>, chosen: &Candidate) -> String {
+    let layers = request.footprint.moe_layers();
+    if request.cpu_only {
+        return "all of it in RAM".into();
+    }
+    if let (Some(on_gpu), Some(blocks)) = (chosen.placement.gpu_layers, request.footprint.blocks())
+    {
+        return format!("{on_gpu} of {} layers on the GPU", blocks + 1);
+    }
+    if chosen.on_host == 0 {
+        return "all weights in VRAM".into();
+    }
+    format!("experts of {} of {layers} layers in RAM", chosen.on_host)
 }
 
 pub(super) fn calibration_basis(request: &PlanRequest<'_>, forecast: Option<&Estimate>) -> String {
@@ -48,16 +60,6 @@ pub(super) fn ships(
     ceiling: f64,
     forecast: Option<&Estimate>,
 ) -> String {
-    let placed = if chosen.on_host == 0 {
-        "all experts in VRAM".to_owned()
-    } else {
-        format!(
-            "experts of {} of {} layers in RAM ({:.1} GiB)",
-            chosen.on_host,
-            request.footprint.moe_layers(),
-            as_gib(chosen.usage.host_bytes)
-        )
-    };
     let speed = match forecast {
         Some(e) => format!(
             "about {:.1} tok/s ({:.1} to {:.1}), never more than {ceiling:.1}",
@@ -68,49 +70,39 @@ pub(super) fn ships(
         None => format!("never more than {ceiling:.1} tok/s (uncalibrated)"),
     };
     format!(
-        "ships: {}: {placed}, {:.0} of {:.0} MiB of VRAM; decode {speed}",
+        "ships: {}: {}, {:.0} of {:.0} MiB of VRAM and {:.1} GiB of RAM; decode {speed}",
         request.model,
+        placed(request, chosen),
         as_mib(chosen.needed),
-        as_mib(budget)
+        as_mib(budget),
+        as_gib(chosen.usage.host_bytes)
     )
 }
 
 pub(super) fn vram_short(request: &PlanRequest<'_>, chosen: &Candidate, budget: f64) -> String {
     let device = chosen.usage.device;
-    let short = (chosen.needed - budget).max(0.0);
-    let how = match request.forced_n {
-        Some(n) => format!("with --n-cpu-moe {n}"),
-        None => format!(
+    let how = match (request.forced_n, request.forced_layers) {
+        (Some(n), _) => format!("with --n-cpu-moe {n}"),
+        (None, Some(k)) => format!("with --n-gpu-layers {k}"),
+        (None, None) if request.footprint.moe_layers() == 0 => {
+            "even with all blocks in RAM".to_owned()
+        }
+        (None, None) => format!(
             "even with the experts of all {} layers in RAM",
             request.footprint.moe_layers()
         ),
     };
-    let mut help = Vec::new();
-    if request.forced_n.is_some() {
-        help.push("leave --n-cpu-moe away, so that the smallest that fits is searched".to_owned());
-    }
-    let ctx = request.assumptions.ctx_len.unwrap_or(0);
-    // What the cache must shrink to, in proportion: the cache grows at most linearly with the
-    // context, so the room that is left bounds it.
-    let cache = device.context as f64;
-    if cache > short && ctx > CTX_STEP {
-        let most = floor_bytes(ctx as f64 * (1.0 - short / cache)) / CTX_STEP * CTX_STEP;
-        if most > 0 {
-            help.push(format!("a context of at most {most} tokens"));
-        }
-    }
-    help.push(format!("{:.0} MiB more free VRAM", as_mib(short).ceil()));
-    help.push("a smaller quantisation of the same model".to_owned());
     format!(
-        "refused: {} at a context of {ctx} was expected to fit {:.0} MiB of VRAM, but {how} it \
-         needs {:.0} MiB (weights {:.0}, KV cache {:.0}, margin {:.0}). What would help: {}",
+        "refused: {} at a context of {} was expected to fit {:.0} MiB of VRAM, but {how} it needs \
+         {:.0} MiB (weights {:.0}, KV cache {:.0}, compute buffers {:.0}, margin {:.0})",
         request.model,
+        request.flags.ctx,
         as_mib(budget),
         as_mib(chosen.needed),
         as_mib(device.weights as f64),
         as_mib(device.context as f64),
-        as_mib(request.margin),
-        help.join("; or ")
+        as_mib(device.compute as f64),
+        as_mib(chosen.needed - chosen.usage.device_bytes)
     )
 }
 
@@ -124,50 +116,38 @@ pub(super) fn refused(
     ram: Option<f64>,
 ) -> String {
     let mut why = Vec::new();
-    let mut help = Vec::new();
-    let host = chosen.usage.host_bytes;
     if let Some(budget) = ram {
         why.push(format!(
-            "the experts kept in RAM need {:.1} GiB and {:.1} GiB are available",
-            as_gib(host),
+            "what is kept in RAM needs {:.1} GiB and {:.1} GiB are available",
+            as_gib(chosen.usage.host_bytes),
             as_gib(budget)
         ));
-        let missing = (host - budget).max(0.0);
-        help.push(format!(
-            "{:.1} GiB more free RAM",
-            (as_gib(missing) * 10.0).ceil() / 10.0
-        ));
-        help.push(format!("{:.0} MiB more free VRAM", as_mib(missing).ceil()));
     }
     if too_slow {
         why.push(format!(
-            "decode cannot exceed {ceiling:.2} tok/s, under the floor of {} tok/s",
+            "with {} decode cannot exceed {ceiling:.2} tok/s, under the floor of {} tok/s",
+            placed(request, chosen),
             request.floor
         ));
-        let b = request.bandwidths;
-        let left = 1.0 / request.floor - chosen.usage.device_read / (b.vram.gbps * 1e9);
-        if chosen.usage.host_read > 0.0 && left > 0.0 {
-            let gbps = (chosen.usage.host_read / left / 1e9).ceil();
-            help.push(format!(
-                "RAM of at least {gbps:.0} GB/s (now {:.1})",
-                b.ram.gbps
-            ));
-        }
-        if chosen.on_host > 0 {
-            help.push("more free VRAM, so that fewer experts are read from RAM".to_owned());
-        }
-        help.push(format!(
-            "a floor of at most {:.2} (--floor)",
-            (ceiling * 100.0).floor() / 100.0
-        ));
     }
-    help.push("a smaller quantisation of the same model".to_owned());
     format!(
-        "refused: {} was expected to decode at {} tok/s or more from this rig, but {}. What would \
-         help: {}",
+        "refused: {} was expected to decode at {} tok/s or more on this rig, but {}",
         request.model,
         request.floor,
-        why.join(", and "),
-        help.join("; or ")
+        why.join(", and ")
     )
+}
+
+/// A refusal with what would help.
+pub(super) fn with_help(message: &str, remedies: &[Remedy]) -> String {
+    let help = match remedies {
+        [] => "no single change that was tried; a smaller model, or a larger rig".to_owned(),
+        some => some
+            .iter()
+            .take(3)
+            .map(|r| r.change.as_str())
+            .collect::<Vec<_>>()
+            .join("; or "),
+    };
+    format!("{message}. What would help: {help}")
 }

@@ -1,10 +1,19 @@
 //! What a placement costs: the one thing that the planner asks of a model.
 
+use std::collections::BTreeSet;
+
+use crate::footprint::{ExpertKind, ExpertTensor};
+
 /// Where the parts of a model go, in llama.cpp's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Placement {
+    /// `-ngl`: how many of the blocks and the output layer, counted from the last, are on the GPU;
+    /// none stands for all.
+    pub gpu_layers: Option<u64>,
     /// `--n-cpu-moe`: blocks, from block 0, whose experts stay in RAM.
     pub n_cpu_moe: u64,
+    /// Further expert tensors that stay in RAM (`-ot`).
+    pub host_experts: BTreeSet<(u64, ExpertKind)>,
 }
 
 /// What one device holds, in bytes; in 128 bits, since a context may be asked for that no machine
@@ -55,12 +64,29 @@ impl Usage {
 
 /// A model at one setting (context, cache, batch): knows the cost of each placement.
 pub trait Footprint {
-    /// Layers with routed experts.
+    /// Where it comes from: "closed-form", "gguf" or "safetensors".
+    fn source(&self) -> &'static str;
+
+    /// Layers with routed experts; none for a dense model.
     fn moe_layers(&self) -> u64;
+
     /// The placement that keeps the experts of the first `on_host` such layers in RAM.
     fn placement(&self, on_host: u64) -> Placement;
+
     /// How many layers' experts a given `--n-cpu-moe` keeps in RAM.
     fn moe_layers_on_host(&self, n_cpu_moe: u64) -> u64;
+
+    /// Blocks, where that is known.
+    fn blocks(&self) -> Option<u64>;
+
+    /// Whether single blocks can be left to the CPU (`-ngl`): what they hold is known.
+    fn by_blocks(&self) -> bool;
+
+    /// Expert tensors, where they can be placed one by one.
+    fn experts(&self) -> &[ExpertTensor] {
+        &[]
+    }
+
     /// What a placement costs.
     fn usage(&self, placement: &Placement) -> Usage;
 }

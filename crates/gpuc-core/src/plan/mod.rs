@@ -1,16 +1,28 @@
-//! Placement: a footprint and a rig in, a plan out.
+//! Placement: a model and a rig in, a plan out.
 //!
 //! A [`Footprint`] knows what a placement costs (bytes by device, bytes read per token); the
 //! planner only searches, so that the closed form and an exact reading of a weights file are
 //! planned by the same code.
 
 mod closed_form;
+mod exact;
 mod explain;
+mod flags;
 mod footprint;
+mod frontier;
 mod planner;
+mod problem;
+mod remedies;
 mod rig;
+mod search;
+#[cfg(test)]
+mod tests;
 
 pub use closed_form::{ClosedForm, ClosedFormSetting};
+pub use exact::Exact;
 pub use footprint::{Footprint, Placement, Tier, Usage};
-pub use planner::{PlanRequest, plan, refuse};
+pub use frontier::{Frontier, FrontierRow, frontier};
+pub use planner::refuse;
+pub use problem::{PlanError, Problem, Rig, Subject, Wish};
 pub use rig::{Bandwidths, Rate, RigError, RigView};
+pub use search::Search;

@@ -1,0 +1,147 @@
+//! The whole trade at a glance: every number of layers in RAM, several contexts and cache types.
+
+use serde::Serialize;
+
+use super::footprint::{Footprint, Placement};
+use super::problem::{PlanError, Problem};
+use super::search::Candidate;
+use crate::header::GgmlType;
+use crate::units::{MIB, as_mib, round_to};
+
+/// The shortest context in the table, tokens; each further one is twice as long.
+const FIRST_CTX: u64 = 4096;
+/// Cache types in the table.
+const CACHE_TYPES: [&str; 3] = ["f16", "q8_0", "q4_0"];
+/// Placements in the table for each context and cache type: deeper models are thinned out.
+const MOST_STEPS: u64 = 256;
+
+/// What one placement costs and gives.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FrontierRow {
+    /// Context, tokens.
+    pub ctx: u64,
+    /// Type of K and V cache.
+    pub cache_type: String,
+    /// `--n-cpu-moe`, for a mixture of experts.
+    pub n_cpu_moe: Option<u64>,
+    /// `-ngl`, where not everything is on the GPU.
+    pub n_gpu_layers: Option<u64>,
+    /// VRAM with the margin, MiB.
+    pub vram_mib: f64,
+    /// RAM, MiB.
+    pub ram_mib: f64,
+    /// Whether both fit this rig.
+    pub fits: bool,
+    /// Decode cannot exceed this, tokens a second.
+    pub ceiling_decode_tok_s: f64,
+    /// Forecast, tokens a second; the ceiling when uncalibrated.
+    pub predicted_decode_tok_s: f64,
+}
+
+/// The table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Frontier {
+    /// The model.
+    pub model: String,
+    /// How the footprint was made.
+    pub footprint_source: String,
+    /// VRAM that may be used, MiB.
+    pub vram_budget_mib: Option<f64>,
+    /// RAM that may be used, MiB.
+    pub ram_budget_mib: Option<f64>,
+    /// One row a placement.
+    pub rows: Vec<FrontierRow>,
+}
+
+/// The table for `problem`; its own context and cache type are always in it.
+pub fn frontier(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
+    let ctx = problem.ctx()?;
+    let longest = problem.max_context().unwrap_or(ctx).max(ctx);
+    let mut contexts: Vec<u64> = std::iter::successors(Some(FIRST_CTX), |c| c.checked_mul(2))
+        .take_while(|c| *c < longest)
+        .chain([ctx, longest])
+        .collect();
+    contexts.sort_unstable();
+    contexts.dedup();
+    let own = (problem.wish.type_k, problem.wish.type_v);
+    let mut types: Vec<(GgmlType, GgmlType)> = vec![own];
+    types.extend(CACHE_TYPES.iter().filter_map(|name| {
+        let t = GgmlType::by_name(name)?;
+        Some((t, t)).filter(|pair| *pair != own)
+    }));
+    let ram = problem.rig.ram.clone()?;
+    let mut table = Frontier {
+        model: problem.wish.name.clone(),
+        footprint_source: String::new(),
+        vram_budget_mib: problem.rig.vram_mib.map(|m| round_to(m, 1)),
+        ram_budget_mib: ram.map(|b| round_to(as_mib(b), 1)),
+        rows: Vec::new(),
+    };
+    for ctx in contexts {
+        for (type_k, type_v) in &types {
+            let mut at = problem.clone();
+            at.wish.ctx = ctx;
+            (at.wish.type_k, at.wish.type_v) = (*type_k, *type_v);
+            // What llama.cpp refuses (a quantised cache that does not divide) is no row.
+            match at.with_footprint(|footprint| rows(&at, footprint, &mut table)) {
+                Ok(()) => {}
+                Err(_) if (*type_k, *type_v) != own => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+    Ok(table)
+}
+
+fn rows(
+    problem: &Problem<'_>,
+    footprint: &dyn Footprint,
+    table: &mut Frontier,
+) -> Result<(), PlanError> {
+    table.footprint_source = footprint.source().into();
+    let request = problem.request(footprint)?;
+    let ram = request.ram.clone()?;
+    let moe = footprint.moe_layers();
+    let last = if moe > 0 {
+        moe
+    } else {
+        footprint.blocks().unwrap_or(0) + 1
+    };
+    let step = last.div_ceil(MOST_STEPS).max(1);
+    let cache = |t: GgmlType| t.name().to_lowercase();
+    let (k, v) = (cache(problem.wish.type_k), cache(problem.wish.type_v));
+    let cache_type = if k == v { k } else { format!("{k}/{v}") };
+    let mut n = 0;
+    loop {
+        let placement = if moe > 0 {
+            footprint.placement(n)
+        } else {
+            Placement {
+                gpu_layers: Some(last - n).filter(|_| n > 0),
+                ..Placement::default()
+            }
+        };
+        let candidate = Candidate::new(&request, placement);
+        let ceiling = request.ceiling(&candidate);
+        let forecast = request.forecast(&candidate).map_or(1.0, |e| e.centre);
+        let fits_vram = request
+            .vram_mib
+            .is_some_and(|mib| candidate.fits(mib * MIB as f64));
+        let enough_ram = ram.is_none_or(|bytes| candidate.usage.host_bytes <= bytes);
+        table.rows.push(FrontierRow {
+            ctx: request.flags.ctx,
+            cache_type: cache_type.clone(),
+            n_cpu_moe: (moe > 0).then_some(candidate.placement.n_cpu_moe),
+            n_gpu_layers: candidate.placement.gpu_layers,
+            vram_mib: round_to(as_mib(candidate.needed), 1),
+            ram_mib: round_to(as_mib(candidate.usage.host_bytes), 1),
+            fits: fits_vram && enough_ram,
+            ceiling_decode_tok_s: round_to(ceiling, 2),
+            predicted_decode_tok_s: round_to(ceiling * forecast, 2),
+        });
+        if n >= last {
+            return Ok(());
+        }
+        n = (n + step).min(last);
+    }
+}

@@ -1,0 +1,366 @@
+//! A model, a rig and what is asked of them: what can be planned, and planned again with one thing
+//! changed.
+
+use super::closed_form::{ClosedForm, ClosedFormSetting};
+use super::exact::Exact;
+use super::explain;
+use super::flags::{ExactFlags, FlagSetting};
+use super::footprint::Footprint;
+use super::planner::{self, PlanRequest, refuse};
+use super::remedies::remedies;
+use super::rig::{Bandwidths, RigError};
+use super::search::Search;
+use crate::document::{Assumptions, Model, Plan, Point, Verdict};
+use crate::error::{Code, Coded};
+use crate::footprint::{Facts, Setting, SettingError};
+use crate::header::GgmlType;
+use crate::units::{MIB, round_to};
+
+/// Why a problem cannot be planned at all.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The profile cannot be used.
+    #[error(transparent)]
+    Rig(#[from] RigError),
+    /// llama.cpp would refuse the model with these settings.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// A context of 0, and a model that does not say its own.
+    #[error("a context of 0 means the model's own, which is not known here")]
+    UnknownContext,
+    /// A number of GPU layers for a model whose blocks are not known one by one.
+    #[error(
+        "--n-gpu-layers of a mixture of experts needs the weights file: a configuration does not say what each block holds"
+    )]
+    BlocksUnknown,
+}
+
+impl Coded for PlanError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Rig(e) => e.code(),
+            Self::Setting(e) => e.code(),
+            Self::UnknownContext => Code::InputBadModelConfig,
+            Self::BlocksUnknown => Code::InputUsage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Rig(e) => e.hint(),
+            Self::Setting(e) => e.hint(),
+            Self::UnknownContext => {
+                Some("give --ctx N, or a config.json with max_position_embeddings".into())
+            }
+            Self::BlocksUnknown => Some("give --model FILE.gguf, or --n-cpu-moe N".into()),
+        }
+    }
+}
+
+/// The model to place.
+#[derive(Debug, Clone, Copy)]
+pub enum Subject<'a> {
+    /// From its configuration: parameters times bytes a weight.
+    Config {
+        /// Its facts.
+        model: &'a Model,
+        /// Bytes of an expert weight.
+        expert_bpw: f64,
+        /// Bytes of any other weight.
+        non_expert_bpw: f64,
+    },
+    /// From its weights file: tensor by tensor.
+    File {
+        /// Its facts.
+        facts: &'a Facts,
+        /// "gguf" or "safetensors".
+        source: &'static str,
+        /// 1, or the share of their bytes that all weights are taken to have.
+        weight_ratio: f64,
+    },
+}
+
+/// The rig's budgets and rates.
+#[derive(Debug, Clone)]
+pub struct Rig {
+    /// The GPU's name.
+    pub gpu: String,
+    /// VRAM that may be used, MiB, where known.
+    pub vram_mib: Option<f64>,
+    /// RAM that may be used, bytes, where known.
+    pub ram: Result<Option<f64>, RigError>,
+    /// Bandwidths.
+    pub bandwidths: Bandwidths,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// The model's name, for messages.
+    pub name: String,
+    /// Context to keep room for, tokens; 0 is the model's own.
+    pub ctx: u64,
+    /// Context filled when decode is judged; none is the whole context.
+    pub depth: Option<u64>,
+    /// Sequences.
+    pub sequences: u64,
+    /// Tokens evaluated at a time.
+    pub ubatch: u64,
+    /// Type of the K cache.
+    pub type_k: GgmlType,
+    /// Type of the V cache.
+    pub type_v: GgmlType,
+    /// Flash attention.
+    pub flash_attn: bool,
+    /// Whether the flags name the cache types and so on although no file was read.
+    pub full_flags: bool,
+    /// VRAM kept free, MiB.
+    pub margin_mib: f64,
+    /// Decode must reach this, tokens a second.
+    pub floor: f64,
+    /// How finely experts are placed.
+    pub search: Search,
+    /// Leave the GPU alone.
+    pub cpu_only: bool,
+    /// `--n-cpu-moe` as the user wants it.
+    pub n_cpu_moe: Option<u64>,
+    /// `--n-gpu-layers` as the user wants it.
+    pub gpu_layers: Option<u64>,
+    /// What the analysis of the model takes for granted.
+    pub notes: Vec<String>,
+}
+
+/// All of it together.
+#[derive(Debug, Clone)]
+pub struct Problem<'a> {
+    /// The model.
+    pub subject: Subject<'a>,
+    /// The rig.
+    pub rig: Rig,
+    /// What is asked.
+    pub wish: Wish,
+    /// Points to calibrate by; none leaves the forecast at the ceiling.
+    pub points: Option<&'a [Point]>,
+}
+
+impl Problem<'_> {
+    /// The plan, and when it is a refusal, what would make it ship.
+    pub fn plan(&self) -> Result<Plan, PlanError> {
+        let mut plan = self.attempt()?;
+        if plan.verdict == Verdict::Refuse && plan.assumptions.is_some() {
+            plan.remedies = remedies(self);
+            plan.message = plan
+                .message
+                .map(|message| explain::with_help(&message, &plan.remedies));
+        }
+        Ok(plan)
+    }
+
+    /// The plan alone.
+    pub(super) fn attempt(&self) -> Result<Plan, PlanError> {
+        if let Subject::Config { model, .. } = self.subject
+            && self.closed_form()?.is_none()
+        {
+            return Ok(refuse(unplaceable(model)));
+        }
+        self.with_footprint(|footprint| Ok(planner::plan(&self.request(footprint)?)?))
+    }
+
+    /// Hands the model's footprint at this setting to `use_it`.
+    pub(super) fn with_footprint<T>(
+        &self,
+        use_it: impl FnOnce(&dyn Footprint) -> Result<T, PlanError>,
+    ) -> Result<T, PlanError> {
+        let Some(footprint) = self.closed_form()? else {
+            return use_it(&self.exact()?);
+        };
+        if self.wish.gpu_layers.is_some() && !footprint.by_blocks() {
+            return Err(PlanError::BlocksUnknown);
+        }
+        use_it(&footprint)
+    }
+
+    /// The longest context that the model was made for.
+    pub(super) fn max_context(&self) -> Option<u64> {
+        match self.subject {
+            Subject::Config { model, .. } => model.max_context,
+            Subject::File { facts, .. } => facts.max_context(),
+        }
+    }
+
+    /// The context in tokens, 0 resolved.
+    pub(super) fn ctx(&self) -> Result<u64, PlanError> {
+        match (self.wish.ctx, self.max_context()) {
+            (0, own) => own.filter(|c| *c > 0).ok_or(PlanError::UnknownContext),
+            (ctx, _) => Ok(ctx),
+        }
+    }
+
+    fn closed_form(&self) -> Result<Option<ClosedForm<'_>>, PlanError> {
+        let Subject::Config {
+            model,
+            expert_bpw,
+            non_expert_bpw,
+        } = self.subject
+        else {
+            return Ok(None);
+        };
+        let wish = &self.wish;
+        let ctx = self.ctx()?;
+        let depth = wish.depth.unwrap_or(ctx).min(ctx);
+        let cache = cache_share(wish.type_k, wish.type_v);
+        let scaled = |bytes: Option<u128>| match cache {
+            None => bytes.unwrap_or(0),
+            Some((part, whole)) => bytes.unwrap_or(0).saturating_mul(part) / whole,
+        };
+        Ok(ClosedForm::new(
+            model,
+            ClosedFormSetting {
+                expert_bpw,
+                non_expert_bpw,
+                kv_bytes: scaled(model.kv_bytes(ctx, wish.sequences, wish.ubatch)),
+                kv_read_bytes: scaled(model.kv_read_bytes(depth, wish.sequences)),
+            },
+        ))
+    }
+
+    fn exact(&self) -> Result<Exact<'_>, PlanError> {
+        let Subject::File {
+            facts,
+            source,
+            weight_ratio,
+        } = self.subject
+        else {
+            return Err(PlanError::BlocksUnknown);
+        };
+        let ctx = self.ctx()?;
+        let setting = Setting {
+            ctx,
+            type_k: self.wish.type_k,
+            type_v: self.wish.type_v,
+            ubatch: self.wish.ubatch,
+            flash_attn: self.wish.flash_attn,
+            n_seq: self.wish.sequences,
+        };
+        facts.check(&setting)?;
+        let depth = self.wish.depth.unwrap_or(ctx).min(ctx);
+        Ok(Exact::new(facts, setting, depth, source).scaled(weight_ratio))
+    }
+
+    pub(super) fn request<'r>(
+        &'r self,
+        footprint: &'r dyn Footprint,
+    ) -> Result<PlanRequest<'r>, PlanError> {
+        let (wish, rig) = (&self.wish, &self.rig);
+        let ctx = self.ctx()?;
+        let name = |t: GgmlType| t.name().to_lowercase();
+        let exact = wish.full_flags || matches!(self.subject, Subject::File { .. });
+        Ok(PlanRequest {
+            model: &wish.name,
+            footprint,
+            gpu: &rig.gpu,
+            vram_mib: rig.vram_mib,
+            ram: rig.ram.clone(),
+            bandwidths: &rig.bandwidths,
+            margin: wish.margin_mib * MIB as f64,
+            floor: wish.floor,
+            search: wish.search,
+            cpu_only: wish.cpu_only,
+            forced_n: wish.n_cpu_moe,
+            forced_layers: wish.gpu_layers,
+            points: self.points,
+            flags: FlagSetting {
+                ctx,
+                flash_attn: wish.flash_attn,
+                exact: exact.then(|| ExactFlags {
+                    ubatch: wish.ubatch,
+                    cache_type_k: name(wish.type_k),
+                    cache_type_v: name(wish.type_v),
+                    parallel: wish.sequences,
+                }),
+            },
+            assumptions: self.assumptions(ctx),
+        })
+    }
+
+    fn assumptions(&self, ctx: u64) -> Assumptions {
+        let (wish, b) = (&self.wish, &self.rig.bandwidths);
+        let (bpw, rest, total) = match self.subject {
+            Subject::Config {
+                model,
+                expert_bpw,
+                non_expert_bpw,
+            } => (Some(expert_bpw), Some(non_expert_bpw), model.total_params),
+            Subject::File { facts, .. } => (None, None, Some(facts.total_params())),
+        };
+        let (k, v) = (wish.type_k.name(), wish.type_v.name());
+        let cache = if k == v { k } else { format!("k {k}, v {v}") };
+        Assumptions {
+            cpu_mem_bw_gbps: Some(round_to(b.ram.gbps, 1)),
+            cpu_bw_measured: Some(b.ram.known),
+            vram_bw_gbps: Some(round_to(b.vram.gbps, 1)),
+            vram_bw_source: Some(b.vram.source.clone()),
+            bytes_per_weight: bpw.map(|x| round_to(x, 3)),
+            non_expert_bpw: rest.map(|x| round_to(x, 3)),
+            ctx_len: Some(ctx),
+            depth: wish.depth,
+            batch: Some(wish.sequences),
+            overhead_mib: Some(wish.margin_mib),
+            kv_dtype: Some(cache.to_lowercase()),
+            model_total_b: total,
+            forced_n: wish.n_cpu_moe,
+            notes: wish.notes.clone(),
+        }
+    }
+}
+
+/// What a cache of these types takes of one at 16 bits, as a fraction; none when it is that one.
+/// K and V are taken to be of equal width.
+fn cache_share(k: GgmlType, v: GgmlType) -> Option<(u128, u128)> {
+    if k == GgmlType::F16 && v == GgmlType::F16 {
+        return None;
+    }
+    let bytes = |t: GgmlType| {
+        let (elements, bytes) = t.block().unwrap_or((1, 2));
+        (u128::from(bytes), u128::from(elements.max(1)))
+    };
+    let ((kb, ke), (vb, ve)) = (bytes(k), bytes(v));
+    // (kb/ke + vb/ve) / 2 of 2 bytes an element.
+    Some((kb * ve + vb * ke, ke * ve * 4))
+}
+
+/// Why a model is not placed: nothing is known that could be.
+fn unplaceable(model: &Model) -> String {
+    let name = &model.name;
+    match model.architecture.as_deref() {
+        Some("moe" | "dense") => format!(
+            "refused: placing {name} needs its number of layers, its expert parameters and its \
+             other parameters, and not all of them are known. What would help: the model's own \
+             config.json with --model-config, or its weights file with --model"
+        ),
+        _ => format!(
+            "refused: the shape of {name} is not known: its configuration has no key that says how \
+             many layers or experts there are. What would help: the config.json as it is published \
+             on HuggingFace, or the weights file with --model"
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cache_share;
+    use crate::header::GgmlType;
+
+    #[test]
+    fn a_quantised_cache_takes_its_share() {
+        let q8 = GgmlType(8);
+        assert_eq!(cache_share(GgmlType::F16, GgmlType::F16), None);
+        let share = |k, v| {
+            let (part, whole) = cache_share(k, v).unwrap();
+            part as f64 / whole as f64
+        };
+        assert_eq!(share(q8, q8), 34.0 / 64.0);
+        assert_eq!(share(GgmlType::F16, q8), f64::midpoint(1.0, 34.0 / 64.0));
+        assert_eq!(share(GgmlType::F32, GgmlType::F32), 2.0);
+    }
+}

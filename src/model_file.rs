@@ -1,0 +1,107 @@
+//! A weights file on disk: one GGUF, all shards of one, or a folder.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use gpuc_core::error::{Code, Fault};
+use gpuc_core::footprint::Facts;
+use gpuc_core::header::{join, read_gguf, shard_names};
+
+/// A model as its weights file describes it.
+pub struct ModelFile {
+    /// Its name: what the file says, else the file's own.
+    pub name: String,
+    /// Its tensors and shape.
+    pub facts: Facts,
+    /// "gguf" or "safetensors".
+    pub source: &'static str,
+}
+
+/// Reads the headers of the model at `path`; weights are not touched.
+pub fn read_model(path: &Path) -> Result<ModelFile, Fault> {
+    let files = files(path)?;
+    let mut headers = Vec::with_capacity(files.len());
+    for file in &files {
+        let open = File::open(file).map_err(|e| {
+            unreadable(file)
+                .with_cause(e)
+                .with_hint("check the path; of a split model all files must be in the same folder")
+        })?;
+        headers.push(read_gguf(open).map_err(|e| named(file, e.into()))?);
+    }
+    let model = join(headers).map_err(|e| named(path, e.into()))?;
+    let facts = Facts::from_gguf(&model).map_err(|e| named(path, e.into()))?;
+    let name = match facts.name() {
+        "" => path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+        name => name.to_owned(),
+    };
+    Ok(ModelFile {
+        name,
+        facts,
+        source: "gguf",
+    })
+}
+
+fn unreadable(path: &Path) -> Fault {
+    Fault::new(
+        Code::InputBadModelFile,
+        format!("model {} cannot be read", path.display()),
+    )
+}
+
+/// The fault of a header, with the file that it is about.
+fn named(path: &Path, fault: Fault) -> Fault {
+    let hint = fault.hint().map(str::to_owned);
+    let named = Fault::new(fault.code(), format!("{}: {fault}", path.display())).with_cause(fault);
+    match hint {
+        Some(hint) => named.with_hint(hint),
+        None => named,
+    }
+}
+
+/// All files of the model that `path` names: a file's own shards, or the one model in a folder.
+fn files(path: &Path) -> Result<Vec<PathBuf>, Fault> {
+    let first = if path.is_dir() {
+        only_model_in(path)?
+    } else {
+        path.to_owned()
+    };
+    let name = first.file_name().unwrap_or_default().to_string_lossy();
+    Ok(match shard_names(&name) {
+        Some(names) => names.iter().map(|n| first.with_file_name(n)).collect(),
+        None => vec![first],
+    })
+}
+
+fn only_model_in(dir: &Path) -> Result<PathBuf, Fault> {
+    let entries = fs::read_dir(dir).map_err(|e| unreadable(dir).with_cause(e))?;
+    let mut models: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|p| p.extension().is_some_and(|x| x == "gguf"))
+        .filter(|p| {
+            // Of a split model the first file stands for all.
+            let name = p.file_name().unwrap_or_default().to_string_lossy();
+            shard_names(&name).is_none_or(|all| all.first().is_some_and(|first| *first == *name))
+        })
+        .collect();
+    models.sort();
+    match <[PathBuf; 1]>::try_from(models) {
+        Ok([one]) => Ok(one),
+        Err(models) if models.is_empty() => {
+            Err(unreadable(dir).with_hint("the folder holds no .gguf file; name the model's file"))
+        }
+        Err(models) => Err(unreadable(dir).with_hint(format!(
+            "the folder holds {} models; name one of them, such as {}",
+            models.len(),
+            models
+                .first()
+                .map_or(Path::new(""), PathBuf::as_path)
+                .display()
+        ))),
+    }
+}
