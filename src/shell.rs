@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::panic::{self, UnwindSafe};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::{ContextKind, ErrorKind};
+use clap::{Command, Parser};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 
@@ -17,7 +17,7 @@ pub trait CommonArgs: Parser {
 
 /// Parses the arguments, runs the command, renders its error, and gives the process its status.
 pub fn main_with<A: CommonArgs + UnwindSafe>(run: fn(A) -> anyhow::Result<Exit>) -> ExitCode {
-    let args = match A::try_parse() {
+    let args = match parsed::<A>() {
         Ok(args) => args,
         Err(e) => return ExitCode::from(usage(&e).status()),
     };
@@ -45,6 +45,21 @@ pub fn main_with<A: CommonArgs + UnwindSafe>(run: fn(A) -> anyhow::Result<Exit>)
             ExitCode::from(Exit::BadInput.status())
         }
     }
+}
+
+fn parsed<A: CommonArgs>() -> Result<A, clap::Error> {
+    let matches = taking_negatives(A::command()).try_get_matches()?;
+    A::from_arg_matches(&matches)
+}
+
+/// A number below 0 reaches its flag, whose own words say what is expected there.
+fn taking_negatives(command: Command) -> Command {
+    command
+        .mut_args(|arg| {
+            let value = arg.get_action().takes_values() && !arg.is_positional();
+            arg.allow_negative_numbers(value)
+        })
+        .mut_subcommands(taking_negatives)
 }
 
 fn render(e: &anyhow::Error, debug: bool) {

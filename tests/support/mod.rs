@@ -126,11 +126,16 @@ impl Tool {
         (self.command.spawn().unwrap(), self.dir)
     }
 
-    pub fn run(mut self) -> Run {
+    pub fn run(self) -> Run {
+        self.run_into(Stdio::piped())
+    }
+
+    /// Runs the command with this as its standard output.
+    pub fn run_into(mut self, stdout: impl Into<Stdio>) -> Run {
         use std::io::Write as _;
         self.command
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(Stdio::piped());
         let mut child = self.command.spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
