@@ -129,7 +129,8 @@ fn limits_before_run_are_enforced() {
 
 #[test]
 fn what_is_wrong_is_found_before_the_job_starts() {
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
+        (&["--config", "-"], "INPUT_USAGE"),
         (&["--on-breach", "kil-job"], "INPUT_BAD_ACTION"),
         (&["--on-breach", "kill:-1"], "INPUT_BAD_ACTION"),
         (&["--temp-max", "nan"], "INPUT_USAGE"),

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gpuc_core::document::Thresholds;
@@ -44,15 +44,22 @@ pub(super) struct JobSettings {
 }
 
 impl Settings {
-    pub(super) fn of(args: Args) -> Result<Self, Fault> {
-        let thresholds = thresholds(&args)?;
-        let (place, job) = match args.command {
+    pub(super) fn of(mut args: Args) -> Result<Self, Fault> {
+        let (place, job) = match args.command.take() {
             Some(Sub::Run(_)) if args.watch || args.max_polls.is_some() => {
                 return Err(Fault::new(
                     Code::InputUsage,
                     "--watch and --max-polls have no meaning under run",
                 )
                 .with_hint("a job is watched for as long as it runs"));
+            }
+            // Read here, the job would find its standard input empty.
+            Some(Sub::Run(_)) if args.config.as_deref() == Some(Path::new("-")) => {
+                return Err(Fault::new(
+                    Code::InputUsage,
+                    "--config - cannot be used with run: standard input is the job's",
+                )
+                .with_hint("name a file"));
             }
             Some(Sub::Run(run)) => (Place::Run, Some(JobSettings::of(run)?)),
             None if args.watch => (Place::Watch, None),
@@ -65,7 +72,7 @@ impl Settings {
             aborts: action != Action::Alert,
         };
         Ok(Self {
-            thresholds,
+            thresholds: thresholds(&args)?,
             place,
             action,
             blindness,
