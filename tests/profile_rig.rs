@@ -56,6 +56,182 @@ fn a_rig_by_nvml() {
 }
 
 #[test]
+fn every_gpu_is_listed_with_all_that_is_known_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let readings = "GPUS=8\n3_USED_MIB=10\n5_NAME=Stand-in RTX 0090\n5_FAIL_ECC=3\nTHROTTLE=68\n\
+                    6_FAIL_HANDLE=15\n";
+    let Some(library) = nvml::stand_in(folder.path(), &[], readings) else {
+        return;
+    };
+    let tool = || profile().env("GPUC_NVML_LIB", &library);
+    let document = tool().run().expect_status(0).json();
+    let gpus = document["hardware"]["gpus"].as_array().unwrap();
+    assert_eq!(gpus.len(), 8);
+    // Most memory is free on number 3.
+    assert_eq!(gpus[3]["chosen"], true);
+    assert_eq!(document["hardware"]["gpu"]["vram_free_mib"], 11978);
+    let want = json!({
+        "index": 5, "chosen": false, "visible": true, "name": "Stand-in RTX 0090",
+        "uuid": "GPU-00000005-stand-in", "pci_bus_id": "00000000:06:00.0",
+        "pcie_gen": 4, "pcie_gen_now": 1, "pcie_width": 16, "pcie_width_now": 16,
+        "memory_bus_bits": 384, "memory_clock_mhz": 405, "memory_clock_max_mhz": 10501,
+        "graphics_clock_mhz": 210, "graphics_clock_max_mhz": 3105, "power_w": 95.0,
+        "power_limit_w": 170.0, "temp_c": 61.0, "ecc": null, "mig": false,
+        "throttle_reasons": ["sw-power-cap", "hw-thermal-slowdown"]
+    });
+    for (key, value) in want.as_object().unwrap() {
+        assert_eq!(&gpus[5][key], value, "{key}");
+    }
+    assert!(gpus[5]["missing"]["ecc"].is_string(), "{}", gpus[5]);
+    // One that is lost stays in the list.
+    assert_eq!(gpus[6]["vram_total_mib"], Value::Null);
+    assert!(
+        gpus[6]["missing"]["name"]
+            .as_str()
+            .unwrap()
+            .contains("fell off the bus")
+    );
+
+    for (asked, visible, chosen) in [
+        (Some("7"), None, 7),
+        (Some("GPU-00000002-stand-in"), None, 2),
+        (Some("rtx 0090"), None, 5),
+        (None, Some("1,5"), 1),
+        (None, Some("GPU-00000004"), 4),
+    ] {
+        let mut tool = tool();
+        if let Some(asked) = asked {
+            tool = tool.args(["--gpu", asked]);
+        }
+        if let Some(visible) = visible {
+            tool = tool.env("CUDA_VISIBLE_DEVICES", visible);
+        }
+        let document = tool.run().expect_status(0).json();
+        assert_eq!(
+            document["hardware"]["gpus"][chosen]["chosen"], true,
+            "{asked:?} {visible:?}"
+        );
+    }
+    tool()
+        .args(["--gpu", "8"])
+        .run()
+        .expect_error("INPUT_UNKNOWN_GPU");
+    let document = tool()
+        .env("CUDA_VISIBLE_DEVICES", "")
+        .run()
+        .expect_status(0)
+        .json();
+    assert_eq!(document["hardware"]["gpu"]["vram_total_mib"], Value::Null);
+    assert!(notes(&document).contains("hides every GPU"), "{document}");
+    profile()
+        .args(["--gpu", "0"])
+        .run()
+        .expect_error("INPUT_UNKNOWN_GPU");
+}
+
+#[test]
+fn of_a_card_that_is_split_one_instance_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let readings = "TOTAL_MIB=81920\nMIG_INSTANCES=3\n100_TOTAL_MIB=9728\n101_TOTAL_MIB=19968\n\
+                    101_NAME=Stand-in MIG 2g.20gb\n102_TOTAL_MIB=9728\n";
+    let Some(library) = nvml::stand_in(folder.path(), &[], readings) else {
+        return;
+    };
+    let tool = || profile().env("GPUC_NVML_LIB", &library);
+    let document = tool().run().expect_status(0).json();
+    assert_eq!(document["hardware"]["gpu"]["vram_total_mib"], 19968);
+    let gpu = &document["hardware"]["gpus"][0];
+    assert_eq!(
+        (&gpu["mig"], &gpu["vram_total_mib"]),
+        (&json!(true), &json!(81920))
+    );
+    assert_eq!(gpu["mig_instances"].as_array().unwrap().len(), 3);
+    assert!(notes(&document).contains("MIG 2g.20gb"), "{document}");
+    let document = tool()
+        .args(["--gpu", "MIG-00000064-stand-in"])
+        .run()
+        .expect_status(0)
+        .json();
+    assert_eq!(document["hardware"]["gpu"]["vram_total_mib"], 9728);
+}
+
+#[test]
+fn a_driver_that_says_little_as_under_wsl2() {
+    let folder = tempfile::tempdir().unwrap();
+    let readings = "FAIL_ECC=3\nFAIL_POWER_MW=3\nFAIL_UTIL=3\nFAIL_MIG=3\nFAIL_CLOCK=3\n\
+                    FAIL_BUS_BITS=3\nFAIL_THROTTLE=3\nFAIL_PCIE_GEN_NOW=3\n";
+    let Some(library) = nvml::stand_in(folder.path(), &[], readings) else {
+        return;
+    };
+    let document = profile()
+        .env("GPUC_NVML_LIB", &library)
+        .run()
+        .expect_status(0)
+        .json();
+    assert_eq!(document["hardware"]["gpu"]["vram_total_mib"], 12288);
+    let gpu = &document["hardware"]["gpus"][0];
+    for key in [
+        "ecc",
+        "power_w",
+        "mig",
+        "memory_clock_mhz",
+        "memory_bus_bits",
+        "throttle_reasons",
+    ] {
+        assert_eq!(gpu[key], Value::Null, "{key}");
+        assert!(gpu["missing"][key].is_string(), "{key}");
+    }
+    // Its name is in no table and its bus is unknown.
+    assert_eq!(document["hardware"]["bandwidth"]["vram_gbps"], Value::Null);
+    // All that is not needed to count GPUs and to read their memory is not even there.
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = nvml::stand_in(folder.path(), &["-DFEW_SYMBOLS"], "") else {
+        return;
+    };
+    let document = profile()
+        .env("GPUC_NVML_LIB", &library)
+        .run()
+        .expect_status(0)
+        .json();
+    assert_eq!(document["hardware"]["gpu"]["vram_total_mib"], 12288);
+    let gpu = &document["hardware"]["gpus"][0];
+    assert!(
+        gpu["missing"]["uuid"].as_str().unwrap().contains("too old"),
+        "{gpu}"
+    );
+}
+
+#[test]
+fn vram_bandwidth_that_was_not_measured_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(library) = nvml::stand_in(folder.path(), &[], "") else {
+        return;
+    };
+    let tool = || profile().env("GPUC_NVML_LIB", &library);
+    let document = tool().run().expect_status(0).json();
+    let bandwidth = &document["hardware"]["bandwidth"];
+    assert_eq!(bandwidth["vram_gbps"], 1008.1);
+    let method = |b: &Value| b["vram_method"].as_str().unwrap().to_owned();
+    assert!(
+        method(bandwidth).starts_with("derived: 384-bit bus"),
+        "{bandwidth}"
+    );
+    let document = tool()
+        .env("GPUC_STUB_FAIL_BUS_BITS", "3")
+        .env("GPUC_STUB_NAME", "Tesla T4")
+        .env("GPUC_STUB_TOTAL_MIB", "15360")
+        .run()
+        .expect_status(0)
+        .json();
+    let bandwidth = &document["hardware"]["bandwidth"];
+    assert_eq!(bandwidth["vram_gbps"], 320.0);
+    assert!(
+        method(bandwidth).starts_with("assumed: table of GPUs"),
+        "{bandwidth}"
+    );
+}
+
+#[test]
 fn nvml_in_the_environment_alone() {
     let folder = tempfile::tempdir().unwrap();
     let Some(library) = nvml::stand_in(folder.path(), &["-DNO_MEMORY_V2"], "") else {

@@ -16,6 +16,7 @@ Examples:
 
 Environment:
   GPU_CONTAINER_BENCH_DIR  the folder for the NVMe benchmark, unless --bench-dir names one
+  CUDA_VISIBLE_DEVICES     the GPUs to choose from
   GPUC_NVML_LIB            the only NVML library to try
 
 Exit status:
@@ -60,6 +61,11 @@ pub struct Args {
     /// Write the profile to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+
+    /// The GPU to profile [default: the one with most memory free, of those that
+    /// CUDA_VISIBLE_DEVICES shows]
+    #[arg(long, value_name = "INDEX|UUID|NAME")]
+    pub gpu: Option<String>,
 
     /// Describe a rig with this GPU instead of measuring this one; every number is then assumed
     #[arg(

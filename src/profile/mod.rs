@@ -2,6 +2,8 @@
 
 mod args;
 mod baseline;
+mod choice;
+mod gpu;
 mod model;
 mod registry;
 mod rig;
@@ -43,7 +45,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
             notes: saved.notes,
         },
         None => {
-            let (hardware, notes) = imagined.unwrap_or_else(|| rig::measure(args));
+            let (hardware, notes) = match imagined {
+                Some(imagined) => imagined,
+                None => rig::measure(args)?,
+            };
             let created = args.given_date().map_or_else(today, Into::into);
             Profile {
                 schema_version: SCHEMA_VERSION.into(),

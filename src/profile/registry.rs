@@ -135,6 +135,7 @@ pub(super) fn rig(
             vram_source: Some("assumed: table of GPUs".into()),
             ..Gpu::default()
         },
+        gpus: None,
         platform: Some(Platform {
             os: "linux".into(),
             ..Platform::default()

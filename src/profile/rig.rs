@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
-use gpuc_core::document::{Bandwidth, Gpu, Hardware, Memory};
+use gpuc_core::document::{Bandwidth, Hardware, Memory};
+use gpuc_core::error::Fault;
+use gpuc_core::gpus;
 use gpuc_core::units::{gib, round_to};
 use gpuc_rig::host::{self, HostMemory};
-use gpuc_rig::nvidia::{Identity, Probe, Reading};
+use gpuc_rig::nvidia::Identity;
 
-use super::Args;
+use super::{Args, gpu};
 
 /// Reads and, unless that is not wanted, measures this machine.
-pub(super) fn measure(args: &Args) -> (Hardware, Vec<String>) {
+pub(super) fn measure(args: &Args) -> Result<(Hardware, Vec<String>), Fault> {
     let mut notes = Vec::new();
-    let gpu = gpu(&mut notes);
+    let found = gpu::read(args.gpu.as_deref(), &mut notes)?;
     let platform = host::platform(Path::new("/"));
     if platform.wsl2 || platform.os == "windows" {
         notes.push(
@@ -22,7 +24,10 @@ pub(super) fn measure(args: &Args) -> (Hardware, Vec<String>) {
         );
     }
     let memory = memory(args.no_bench, &mut notes);
+    let vram = found.chosen.as_ref().and_then(vram_by_its_bus);
     let bandwidth = Bandwidth {
+        vram_gbps: vram.as_ref().map(|(gbps, _)| *gbps),
+        vram_method: vram.map(|(_, method)| method),
         method: Some(if args.no_bench {
             "not measured: --no-bench".into()
         } else {
@@ -40,98 +45,36 @@ pub(super) fn measure(args: &Args) -> (Hardware, Vec<String>) {
         "PCIe and NVMe rates are unknown: nothing that streams weights over either can be forecast."
             .into()
     });
-    (
+    Ok((
         Hardware {
-            gpu,
+            gpu: found.gpu,
+            gpus: found.listed,
             platform: Some(platform),
             bandwidth,
             memory: Some(memory),
         },
         notes,
-    )
+    ))
 }
 
-fn gpu(notes: &mut Vec<String>) -> Gpu {
-    let found = Probe::open().and_then(|mut probe| probe.identities());
-    let mut identities = match found {
-        Ok(identities) => identities,
-        Err(e) => {
-            notes.push(format!(
-                "No GPU was found, so nothing can be placed in VRAM: {e}."
-            ));
-            return Gpu {
-                name: "unknown".into(),
-                ..Gpu::default()
-            };
+/// VRAM bandwidth where it was not measured: what its bus can carry, else what the table says.
+fn vram_by_its_bus(gpu: &Identity) -> Option<(f64, String)> {
+    let details = &gpu.details;
+    if let (Ok(bits), Ok(mhz)) = (&details.memory_bus_bits, &details.memory_clock_max_mhz) {
+        // Drivers give the clock so that every kind of memory moves two bits a line and cycle:
+        // 384 bits at 10501 MHz are 1008 GB/s.
+        let gbps = *bits as f64 / 8.0 * *mhz as f64 * 2.0 / 1000.0;
+        if gbps > 0.0 {
+            let method = format!(
+                "derived: {bits}-bit bus, 2 transfers a cycle at {mhz} MHz; never reached in full"
+            );
+            return Some((round_to(gbps, 1), method));
         }
-    };
-    if identities.is_empty() {
-        notes.push("The driver lists no GPU, so nothing can be placed in VRAM.".into());
-        return Gpu {
-            name: "unknown".into(),
-            ..Gpu::default()
-        };
     }
-    if identities.len() > 1 {
-        notes.push(format!(
-            "{} GPUs were found; the first is profiled and the others are left out of a plan.",
-            identities.len()
-        ));
-    }
-    describe(identities.swap_remove(0), notes)
-}
-
-/// One GPU as the document has it. What is missing becomes null here and keeps its reason in a note.
-fn describe(gpu: Identity, notes: &mut Vec<String>) -> Gpu {
-    let source = gpu.source;
-    let missing = |what: &str, why: &str| format!("{what} is unknown ({source}): {why}.");
-    let mut mib = |what: &str, reading: Reading<f64>, matters: &str| match reading {
-        Ok(x) => Some(x.trunc()),
-        Err(why) => {
-            notes.push(format!("{}{matters}", missing(what, &why)));
-            None
-        }
-    };
-    let total = mib("The GPU's memory", gpu.vram_total_mib, " A plan needs it.");
-    let free = mib(
-        "The GPU's free memory",
-        gpu.vram_free_mib,
-        " A plan takes all of it as free.",
-    );
-    let reserved = gpu.vram_reserved_mib.ok().map(f64::trunc);
-    if source == "nvml-v1" {
-        notes.push(
-            "This driver counts the memory that it reserves as used; how much that is, is unknown."
-                .into(),
-        );
-    }
-    let mut facts = Vec::new();
-    let mut text = |what: &str, reading: Reading<String>| {
-        reading.map_err(|why| facts.push(missing(what, &why))).ok()
-    };
-    let name = text("The GPU's name", gpu.name);
-    let driver_version = text("The driver's version", gpu.driver_version);
-    let compute_capability = text("The compute capability", gpu.compute_capability);
-    // nvidia-smi has no such column; that alone is not worth a note.
-    let cuda_version = gpu.cuda_version.ok();
-    let mut link = |what: &str, reading: Reading<u64>| {
-        reading.map_err(|why| facts.push(missing(what, &why))).ok()
-    };
-    let pcie_gen = link("The PCIe generation", gpu.pcie_gen);
-    let pcie_width = link("The number of PCIe lanes", gpu.pcie_width);
-    notes.append(&mut facts);
-    Gpu {
-        name: name.unwrap_or_else(|| "unknown".into()),
-        vram_total_mib: total,
-        vram_free_mib: free,
-        vram_reserved_mib: reserved,
-        driver_version,
-        cuda_version,
-        compute_capability,
-        pcie_gen,
-        pcie_width,
-        vram_source: total.map(|_| source.into()),
-    }
+    let name = gpu.name.as_deref().ok()?;
+    let card = gpus::identify(name, gpu.vram_total_mib.clone().ok()).ok()?;
+    let method = format!("assumed: table of GPUs ({})", card.source);
+    Some((card.bandwidth_gbps, method))
 }
 
 fn memory(no_bench: bool, notes: &mut Vec<String>) -> Memory {

@@ -52,8 +52,10 @@ impl Tool {
                 command.env_remove(key);
             }
         }
+        command.env_remove("CUDA_VISIBLE_DEVICES");
         // No library of the machine's own answers in a test that did not ask for it.
         command.env("GPUC_NVML_LIB", "/nonexistent/libnvidia-ml.so.1");
+        command.env("GPUC_CUDA_LIB", "/nonexistent/libcuda.so.1");
         Self {
             command,
             dir,

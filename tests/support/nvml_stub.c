@@ -151,6 +151,61 @@ nvml_return nvmlDeviceGetCudaComputeCapability(device gpu, int *major, int *mino
   *minor = (int)number(gpu, "", "CC_MINOR", 9);
   return 0;
 }
+nvml_return nvmlDeviceGetUUID(device gpu, char *out, unsigned n) {
+  char fallback[64];
+  snprintf(fallback, sizeof fallback, *gpu < 100 ? "GPU-%08zx-stand-in" : "MIG-%08zx-stand-in", *gpu);
+  return copy(gpu, "UUID", fallback, out, n);
+}
+struct pci_info {
+  char legacy[16];
+  unsigned domain, bus, device, id, subsystem;
+  char bus_id[32];
+};
+nvml_return nvmlDeviceGetPciInfo_v3(device gpu, struct pci_info *out) {
+  TROUBLE(gpu, "PCI");
+  memset(out, 0, sizeof *out);
+  out->bus = (unsigned)*gpu + 1;
+  snprintf(out->bus_id, sizeof out->bus_id, "00000000:%02X:00.0", out->bus);
+  snprintf(out->legacy, sizeof out->legacy, "0000:%02X:00.0", out->bus);
+  return 0;
+}
+nvml_return nvmlDeviceGetMaxClockInfo(device gpu, int clock, unsigned *out) {
+  TROUBLE(gpu, "MAX_CLOCK");
+  *out = (unsigned)(clock == 2 ? number(gpu, "", "MAX_MEM_MHZ", 10501) : number(gpu, "", "MAX_GR_MHZ", 3105));
+  return 0;
+}
+nvml_return nvmlDeviceGetClockInfo(device gpu, int clock, unsigned *out) {
+  TROUBLE(gpu, "CLOCK");
+  *out = (unsigned)(clock == 2 ? number(gpu, "", "MEM_MHZ", 405) : number(gpu, "", "GR_MHZ", 210));
+  return 0;
+}
+nvml_return nvmlDeviceGetEccMode(device gpu, int *now, int *next) {
+  TROUBLE(gpu, "ECC");
+  *now = *next = (int)number(gpu, "", "ECC", 0);
+  return 0;
+}
+nvml_return nvmlDeviceGetMigMode(device gpu, unsigned *now, unsigned *next) {
+  TROUBLE(gpu, "MIG");
+  *now = *next = number(gpu, "", "MIG_INSTANCES", 0) > 0;
+  return 0;
+}
+/* How many there may be, not how many there are. */
+nvml_return nvmlDeviceGetMaxMigDeviceCount(device gpu, unsigned *out) {
+  (void)gpu;
+  *out = 7;
+  return 0;
+}
+/* Instances of a split card; instance i answers to the number 100 + i. */
+static const size_t instances[8] = {100, 101, 102, 103, 104, 105, 106, 107};
+nvml_return nvmlDeviceGetMigDeviceHandleByIndex(device gpu, unsigned index, device *out) {
+  if (index >= number(gpu, "", "MIG_INSTANCES", 0) || index >= 8) return 6;
+  *out = (device)&instances[index];
+  return 0;
+}
+READ(nvmlDeviceGetMemoryBusWidth, unsigned, "BUS_BITS", 384)
+READ(nvmlDeviceGetCurrPcieLinkGeneration, unsigned, "PCIE_GEN_NOW", 1)
+READ(nvmlDeviceGetCurrPcieLinkWidth, unsigned, "PCIE_WIDTH_NOW", 16)
+READ(nvmlDeviceGetCurrentClocksThrottleReasons, u64, "THROTTLE", 1)
 READ(nvmlDeviceGetMaxPcieLinkGeneration, unsigned, "PCIE_GEN", 4)
 READ(nvmlDeviceGetMaxPcieLinkWidth, unsigned, "PCIE_WIDTH", 16)
 READ(nvmlDeviceGetPowerUsage, unsigned, "POWER_MW", 95000)

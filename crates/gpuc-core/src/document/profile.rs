@@ -30,6 +30,9 @@ pub struct Profile<E = Expert> {
 pub struct Hardware {
     /// The GPU that a plan is made for.
     pub gpu: Gpu,
+    /// All GPUs of the machine with all that is known of them, for people to read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<serde_json::Value>,
     /// Operating system and container; the key must be there, some writers leave it null.
     #[serde(deserialize_with = "Option::deserialize")]
     pub platform: Option<Platform>,

@@ -167,6 +167,7 @@ mod tests {
                 vram_free_mib: vram.1,
                 ..Gpu::default()
             },
+            gpus: None,
             platform: None,
             bandwidth: crate::document::Bandwidth::default(),
             memory: Some(Memory {

@@ -2,9 +2,12 @@
 //!
 //! A reading that is missing keeps the reason why; none is ever replaced by 0 or a guess.
 
+mod details;
 mod nvml;
+mod nvml_details;
 mod probe;
 mod rows;
 mod smi;
 
+pub use details::{Details, Instance};
 pub use probe::{Identity, Live, Probe, ProbeError, Reading};

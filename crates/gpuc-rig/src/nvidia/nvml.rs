@@ -12,6 +12,7 @@ use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::error::{NvmlError, nvml_sym, nvml_try};
 use nvml_wrapper::{Device, cuda_driver_version_major, cuda_driver_version_minor};
 
+use super::nvml_details;
 use super::probe::{Identity, Live, ProbeError, Reading};
 
 pub(super) const TOOL: &str = "NVML";
@@ -183,13 +184,13 @@ fn serve(nvml: &nvml_wrapper::Nvml, inbox: &Receiver<Request>) {
 }
 
 /// One GPU's place in the round's findings.
-struct Slot<'a, T> {
+pub(super) struct Slot<'a, T> {
     found: &'a Found<T>,
     index: usize,
 }
 
 impl<T> Slot<'_, T> {
-    fn set(&self, change: impl FnOnce(&mut T)) {
+    pub(super) fn set(&self, change: impl FnOnce(&mut T)) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(one) = found.get_mut(self.index) {
             change(one);
@@ -232,11 +233,11 @@ fn run<T: Clone>(
     let _ = round.done.send(Ok(()));
 }
 
-fn reading<T>(result: Result<T, NvmlError>) -> Reading<T> {
+pub(super) fn reading<T>(result: Result<T, NvmlError>) -> Reading<T> {
     result.map_err(|e| why(&e))
 }
 
-fn watts(milliwatts: Result<u32, NvmlError>) -> Reading<f64> {
+pub(super) fn watts(milliwatts: Result<u32, NvmlError>) -> Reading<f64> {
     reading(milliwatts).map(|mw| f64::from(mw) / 1000.0)
 }
 
@@ -294,11 +295,12 @@ fn identity(nvml: &nvml_wrapper::Nvml, device: &Device<'_>, slot: &Slot<'_, Iden
     slot.set(|i| i.pcie_gen = generation);
     let width = reading(device.max_pcie_link_width()).map(u64::from);
     slot.set(|i| i.pcie_width = width);
+    nvml_details::fill(device, slot);
 }
 
-struct Memory {
-    total: u64,
-    free: u64,
+pub(super) struct Memory {
+    pub(super) total: u64,
+    pub(super) free: u64,
     /// All that is not free, what the driver keeps for itself included.
     used: u64,
     reserved: Reading<u64>,
@@ -307,7 +309,7 @@ struct Memory {
 
 /// The second interface keeps `reserved` apart from `used`; drivers before R510 have only the
 /// first, which counts it as used.
-fn memory(device: &Device<'_>) -> Reading<Memory> {
+pub(super) fn memory(device: &Device<'_>) -> Reading<Memory> {
     let second = match device.memory_info() {
         Ok(m) => {
             return Ok(Memory {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use gpuc_core::error::{Code, Coded};
 
+use super::details::Details;
 use super::{nvml, smi};
 
 /// A value, or why it is missing.
@@ -68,6 +69,8 @@ pub struct Identity {
     pub pcie_width: Reading<u64>,
     /// Where the memory figures come from: "nvml-v2", "nvml-v1" or "nvidia-smi".
     pub source: &'static str,
+    /// What else is known.
+    pub details: Details,
 }
 
 impl Identity {
@@ -84,6 +87,7 @@ impl Identity {
             pcie_gen: Err(why.into()),
             pcie_width: Err(why.into()),
             source,
+            details: Details::missing(why),
         }
     }
 }

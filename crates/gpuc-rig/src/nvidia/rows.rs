@@ -2,6 +2,7 @@
 //!
 //! Rows are read strictly: what is no finite number is missing, and says so.
 
+use super::details::Details;
 use super::probe::{Identity, Live, Reading};
 
 /// The columns asked for in a live query; [`live`] reads them in this order.
@@ -15,6 +16,13 @@ pub(super) const IDENTITY: &str = "name,driver_version,memory.total,memory.free,
 const IDENTITY_LEAST: usize = 4;
 const IDENTITY_ALL: usize = 7;
 const LIVE_ALL: usize = 6;
+
+/// The columns of the second question about what a GPU is, which [`details`] reads in this order.
+/// They are asked for apart: a build that lacks one of them refuses the whole question.
+pub(super) const DETAILS: &str = "uuid,pci.bus_id,pcie.link.gen.current,pcie.link.width.current,\
+                                  clocks.mem,clocks.max.mem,clocks.gr,clocks.max.gr,power.draw,\
+                                  power.limit,temperature.gpu,ecc.mode.current,mig.mode.current";
+const DETAILS_ALL: usize = 13;
 
 fn lines(text: &str) -> impl Iterator<Item = Vec<&str>> {
     text.lines()
@@ -105,9 +113,50 @@ pub(super) fn identities(output: &str) -> Result<Vec<Identity>, String> {
             vram_reserved_mib: Err("nvidia-smi was not asked for it".into()),
             cuda_version: Err("nvidia-smi has no such column".into()),
             source: super::smi::TOOL,
+            details: Details::missing("nvidia-smi was not asked for it"),
         });
     }
     some(gpus, short, IDENTITY_ALL)
+}
+
+/// The further readings, for as many GPUs as there are; nothing when the answer is not about them.
+pub(super) fn details(output: &str, gpus: usize) -> Option<Vec<Details>> {
+    let rows: Vec<Vec<&str>> = lines(output).collect();
+    let told = |row: &Vec<&str>| {
+        row.len() == DETAILS_ALL && row.first().is_some_and(|uuid| uuid.starts_with("GPU-"))
+    };
+    if rows.len() != gpus || !rows.iter().all(told) {
+        return None;
+    }
+    let unasked = "nvidia-smi has no such column";
+    Some(
+        rows.iter()
+            .map(|row| Details {
+                uuid: text(row.first()),
+                pci_bus_id: text(row.get(1)),
+                pcie_gen_now: count(row.get(2)),
+                pcie_width_now: count(row.get(3)),
+                memory_clock_mhz: count(row.get(4)),
+                memory_clock_max_mhz: count(row.get(5)),
+                graphics_clock_mhz: count(row.get(6)),
+                graphics_clock_max_mhz: count(row.get(7)),
+                power_w: number(row.get(8)),
+                power_limit_w: number(row.get(9)),
+                temp_c: number(row.get(10)),
+                ecc: enabled(row.get(11)),
+                mig: enabled(row.get(12)),
+                ..Details::missing(unasked)
+            })
+            .collect(),
+    )
+}
+
+fn enabled(cell: Option<&&str>) -> Reading<bool> {
+    match text(cell)?.as_str() {
+        "Enabled" => Ok(true),
+        "Disabled" => Ok(false),
+        other => Err(format!("nvidia-smi printed {other:?}")),
+    }
 }
 
 /// How many cells the card's name takes: a comma in it makes more cells than columns. The other
@@ -269,6 +318,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn further_columns_are_taken_when_they_are_about_the_gpus() {
+        let row = "GPU-1f, 00000000:01:00.0, 1, 16, 405, 10501, 210, 3105, 12.31, 450.00, 41, \
+                   [N/A], Disabled";
+        let found = details(row, 1).unwrap().remove(0);
+        assert_eq!(found.uuid.as_deref(), Ok("GPU-1f"));
+        assert_eq!(found.memory_clock_max_mhz, Ok(10501));
+        assert_eq!(found.power_w, Ok(12.31));
+        assert!(found.ecc.unwrap_err().contains("[N/A]"));
+        assert_eq!(found.mig, Ok(false));
+        for (output, gpus) in [(row, 2), ("NVIDIA, 1, 8, 8, 8.6, 4, 16", 1), ("", 1)] {
+            assert_eq!(details(output, gpus), None, "{output}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_gives_finite_numbers_or_reasons(output in any::<String>(), cells in "[-0-9., /NA\\[\\]nainf\n]*") {
@@ -278,7 +342,7 @@ mod tests {
                         prop_assert!(x.is_finite());
                     }
                 }
-                let _ = identities(output);
+                let _ = (identities(output), details(output, 1));
             }
         }
     }

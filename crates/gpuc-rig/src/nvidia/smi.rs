@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::details::Details;
 use super::probe::{Identity, Live, ProbeError};
 use super::rows;
 
@@ -43,7 +44,23 @@ impl Smi {
     }
 
     pub(super) fn identities(&self) -> Result<Vec<Identity>, ProbeError> {
-        rows::identities(&self.query(rows::IDENTITY)?).map_err(failed)
+        let mut gpus = rows::identities(&self.query(rows::IDENTITY)?).map_err(failed)?;
+        let why = match self.query(rows::DETAILS) {
+            Ok(output) => match rows::details(&output, gpus.len()) {
+                Some(details) => {
+                    for (gpu, details) in gpus.iter_mut().zip(details) {
+                        gpu.details = details;
+                    }
+                    return Ok(gpus);
+                }
+                None => "nvidia-smi did not print these columns".into(),
+            },
+            Err(e) => e.to_string(),
+        };
+        for gpu in &mut gpus {
+            gpu.details = Details::missing(&why);
+        }
+        Ok(gpus)
     }
 
     fn query(&self, columns: &str) -> Result<String, ProbeError> {
