@@ -79,7 +79,7 @@ pub(super) fn read(asked: Option<&str>, notes: &mut Vec<String>) -> Result<Gpus,
         ));
         let numbered = visible
             .as_deref()
-            .is_some_and(|v| v.contains(|c: char| c.is_ascii_digit()) && !v.contains("-"));
+            .is_some_and(|v| v.contains(|c: char| c.is_ascii_digit()) && !v.contains('-'));
         let in_order = std::env::var("CUDA_DEVICE_ORDER").is_ok_and(|o| o == "PCI_BUS_ID");
         let alike = identities.windows(2).all(|w| match w {
             [a, b] => a.name == b.name,
