@@ -89,7 +89,7 @@ fn odd_calibration_points_are_left_out() {
         "measured_tok_s": 20.0,
     });
     assert_ne!(
-        calibrated(&good.to_string()).json(),
+        calibrated(good.to_string()).json(),
         plain,
         "a good point counts"
     );
@@ -132,7 +132,7 @@ fn a_forecast_never_passes_its_ceiling() {
                 "model": "other", "n_cpu_moe": n, "n_moe_layers": 48, "ceiling_tok_s": 100.0,
                 "measured_tok_s": measured,
             });
-            let p = calibrated(&json!([point, point, point]).to_string()).json();
+            let p = calibrated(json!([point, point, point]).to_string()).json();
             let x = |key: &str| p[key].as_f64().unwrap();
             let forecast = x("predicted_decode_tok_s");
             assert!(x("predicted_band_low_tok_s") <= forecast, "{p}");

@@ -99,7 +99,7 @@ pub fn bad_config(c: &Value) {
 }
 
 /// The plan with a store of `points`.
-pub fn calibrated(points: &str) -> Run {
+pub fn calibrated(points: impl AsRef<[u8]>) -> Run {
     Tool::new("plan")
         .file("p.json", profile().to_string())
         .file("c.json", config().to_string())
