@@ -55,34 +55,40 @@ impl Buffer {
         offset
     }
 
+    /// Empty tensors leave empty blocks behind that later merges do not see; that is part of what
+    /// is imitated, so the search runs from the front and stops at the first neighbour.
     fn give(&mut self, offset: u64, bytes: u64) {
         let size = bytes.next_multiple_of(ALIGN);
-        let at = self.free.partition_point(|b| b.offset < offset);
-        let joins_next = self.free.get(at).is_some_and(|b| offset + size == b.offset);
-        let joins_before = at > 0
-            && self
-                .free
-                .get(at - 1)
-                .is_some_and(|b| b.offset + b.size == offset);
-        match (joins_before, joins_next) {
-            (true, true) => {
-                let next = self.free.remove(at);
-                if let Some(b) = self.free.get_mut(at - 1) {
-                    b.size += size + next.size;
+        let end = offset + size;
+        let near = |b: &Block| b.offset + b.size == offset || end == b.offset;
+        let Some(i) = self.free.iter().position(near) else {
+            let at = self.free.partition_point(|b| b.offset < offset);
+            self.free.insert(at, Block { offset, size });
+            return;
+        };
+        let Some(b) = self.free.get_mut(i) else {
+            return;
+        };
+        b.size += size;
+        let before = b.offset + b.size == end;
+        if !before {
+            b.offset = offset;
+        }
+        let (start, end) = (b.offset, b.offset + b.size);
+        if before {
+            if let Some(next) = self.free.get(i + 1).copied()
+                && next.offset == end
+            {
+                self.free.remove(i + 1);
+                if let Some(b) = self.free.get_mut(i) {
+                    b.size += next.size;
                 }
             }
-            (true, false) => {
-                if let Some(b) = self.free.get_mut(at - 1) {
-                    b.size += size;
-                }
-            }
-            (false, true) => {
-                if let Some(b) = self.free.get_mut(at) {
-                    b.offset = offset;
-                    b.size += size;
-                }
-            }
-            (false, false) => self.free.insert(at, Block { offset, size }),
+        } else if let Some(previous) = i.checked_sub(1).and_then(|p| self.free.get_mut(p))
+            && previous.offset + previous.size == start
+        {
+            previous.size += end - start;
+            self.free.remove(i);
         }
     }
 }

@@ -20,44 +20,55 @@ impl Builder<'_> {
         let k_rows = self.rows(layer.key_length * layer.kv_heads);
         let v_rows = self.rows(layer.value_length * layer.kv_heads);
         let q_rows = self.rows(layer.key_length * layer.heads);
-        let (queries, k, v) = if self.has("attn_qkv") {
-            let all = self.project("attn_qkv", x);
+        let (by_key, by_value) = self.rotations(layer);
+        let fused = self.has("attn_qkv").then(|| self.project("attn_qkv", x));
+        let queries = if let Some(all) = fused {
             let q = self.graph.view(all, q_rows, false);
-            let k = self.graph.view(all, k_rows, false);
-            let v = self.graph.view(all, v_rows, false);
-            let q = self.positioned(layer, "attn_q_norm", q, q_rows);
-            let k = self.positioned(layer, "attn_k_norm", k, k_rows);
-            (Queries { q, gate: None }, Some(k), Some(v))
+            let q = self.positioned("attn_q_norm", q, q_rows);
+            Queries { q, gate: None }
         } else {
-            let queries = self.queries(layer, x, q_rows);
-            // A block that shares another's cache computes no keys or values.
-            if layer.has_cache {
-                let v = self.has("attn_v").then(|| self.project("attn_v", x));
-                let k = self.project("attn_k", x);
-                let k = self.graph.reshape(k);
-                let k = self.positioned(layer, "attn_k_norm", k, k_rows);
-                let v = v.map_or(k, |v| self.graph.reshape(v));
-                (queries, Some(k), Some(v))
-            } else {
-                (queries, None, None)
-            }
+            self.queries(x, q_rows)
         };
-        let mut q = queries.q;
-        if let Some(r) = self.inputs.rotation {
-            q = self.graph.op(q_rows, &[r, q]);
-        }
-        if let (Some(k), Some(v)) = (k, v) {
-            let k = self.rotated(k, k_rows, self.inputs.rotation);
-            let v = self.rotated(v, v_rows, self.inputs.value_rotation);
-            let (kv, vv) = (self.graph.reshape(k), self.graph.reshape(v));
-            self.graph.store(self.here, &[kv, keys_at]);
-            self.graph.store(self.here, &[vv, values_at]);
+        let q = self.rotated(queries.q, q_rows, by_key);
+        // A block that shares another's cache computes no keys or values.
+        if layer.has_cache {
+            let key = |b: &mut Self| {
+                let k = match fused {
+                    Some(all) => b.graph.view(all, k_rows, false),
+                    None => {
+                        let k = b.project("attn_k", x);
+                        b.graph.reshape(k)
+                    }
+                };
+                let k = b.positioned("attn_k_norm", k, k_rows);
+                let k = b.rotated(k, k_rows, by_key);
+                b.graph.reshape(k)
+            };
+            let value = |b: &mut Self| {
+                let v = match fused {
+                    Some(all) => b.graph.view(all, v_rows, false),
+                    None => {
+                        let v = b.project("attn_v", x);
+                        b.graph.reshape(v)
+                    }
+                };
+                let v = b.rotated(v, v_rows, by_value);
+                b.graph.reshape(v)
+            };
+            // The graph with windows computes keys before values, the plain one after.
+            let (k, v) = if self.facts.window > 0 {
+                let k = key(self);
+                (k, value(self))
+            } else {
+                let v = value(self);
+                (key(self), v)
+            };
+            self.graph.store(self.here, &[k, keys_at]);
+            self.graph.store(self.here, &[v, values_at]);
         }
         let out_rows = self.rows(layer.value_length * layer.heads);
-        let mut out = self.scores(layer, q, mask, out_rows, None);
-        if let Some(r) = self.inputs.value_rotation {
-            out = self.graph.op(out_rows, &[r, out]);
-        }
+        let out = self.scores(layer, q, mask, out_rows, None);
+        let mut out = self.rotated(out, out_rows, by_value);
         if let Some(gate) = queries.gate {
             let gate = self.graph.op(out_rows, &[gate]);
             let gate = self.graph.unary(&[gate]);
@@ -78,19 +89,19 @@ impl Builder<'_> {
         }
     }
 
-    fn queries(&mut self, layer: &LayerFacts, x: Id, q_rows: u64) -> Queries {
+    fn queries(&mut self, x: Id, q_rows: u64) -> Queries {
         let q = self.project("attn_q", x);
         let q = self.graph.reshape(q);
         let all = self.graph.node(q).bytes;
         // Queries twice as wide as the heads carry a gate for each head.
         let gated = all == q_rows.saturating_mul(2);
         if !gated {
-            let q = self.positioned(layer, "attn_q_norm", q, q_rows);
+            let q = self.positioned("attn_q_norm", q, q_rows);
             return Queries { q, gate: None };
         }
         let view = self.graph.view(q, q_rows, false);
         let gate = self.graph.view(q, q_rows, false);
-        let q = self.positioned(layer, "attn_q_norm", view, q_rows);
+        let q = self.positioned("attn_q_norm", view, q_rows);
         Queries {
             q,
             gate: Some(gate),
@@ -99,7 +110,7 @@ impl Builder<'_> {
 
     /// Norm where there is one, then rotation by position; both write over their input if they
     /// may.
-    fn positioned(&mut self, _layer: &LayerFacts, norm: &str, x: Id, bytes: u64) -> Id {
+    fn positioned(&mut self, norm: &str, x: Id, bytes: u64) -> Id {
         let x = self.norm(norm, x);
         if self.graph.node(x).contiguous {
             return self.graph.unary(&[x, self.inputs.positions]);
@@ -208,8 +219,9 @@ impl Builder<'_> {
         let k = self.graph.op(key_rows, &[kept, place]);
 
         let (mask, keys_at, _) = self.attention_inputs(layer);
-        let q = self.rotated(q, all, self.inputs.rotation);
-        let k = self.rotated(k, key_rows, self.inputs.rotation);
+        let (by_key, _) = self.rotations(layer);
+        let q = self.rotated(q, all, by_key);
+        let k = self.rotated(k, key_rows, by_key);
         let k = self.graph.reshape(k);
         self.graph.store(self.here, &[k, keys_at]);
         let head = self.weight("attn_v_b").map_or(latent, |w| w.dims[1]);

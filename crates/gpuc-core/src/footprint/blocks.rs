@@ -1,5 +1,7 @@
 //! The pieces that every block's graph is made of.
 
+use crate::header::GgmlType;
+
 use super::cache::Cells;
 use super::facts::{Facts, LayerFacts, WindowKind};
 use super::graph::{DEVICE, Graph, HOST, Id};
@@ -28,8 +30,45 @@ pub(super) struct Inputs {
     pub(super) window_mask: Id,
     pub(super) outputs: Id,
     pub(super) states: Id,
-    pub(super) rotation: Option<Id>,
-    pub(super) value_rotation: Option<Id>,
+    /// The states of further sequences: none in a batch of one, but an empty tensor counts.
+    pub(super) spare_states: Id,
+    /// Rotations of keys in full and in windowed caches.
+    rotation: [Option<Id>; 2],
+    value_rotation: [Option<Id>; 2],
+}
+
+/// The widths of the rotations that caches of few bits are kept under, full and windowed.
+struct Rotations {
+    keys: [Option<u64>; 2],
+    values: [Option<u64>; 2],
+}
+
+impl Rotations {
+    /// Heads that are all alike within a cache and a multiple of 64 are rotated: keys by the
+    /// largest power of two that divides them, values by 64.
+    fn of(facts: &Facts, setting: &Setting) -> Self {
+        let width = |window: WindowKind, kind: GgmlType, of: fn(&LayerFacts) -> u64| {
+            let mut heads = facts
+                .layers
+                .iter()
+                .filter(|l| l.has_cache && l.kv_heads > 0 && l.window == window)
+                .map(of);
+            let first = heads.next()?;
+            let alike = heads.all(|n| n == first);
+            let few_bits = kind.block().is_some_and(|(per_block, _)| per_block > 1);
+            (alike && few_bits && first > 0 && first.is_multiple_of(64)).then_some(first)
+        };
+        let largest = |n: u64| 1_u64 << n.trailing_zeros();
+        let windows = [WindowKind::Full, WindowKind::Window];
+        Self {
+            keys: windows.map(|w| width(w, setting.type_k, |l| l.key_length).map(largest)),
+            values: windows.map(|w| {
+                width(w, setting.type_v, |l| l.value_length)
+                    .filter(|_| !facts.latent)
+                    .map(|_| 64)
+            }),
+        }
+    }
 }
 
 /// The graph in the making.
@@ -55,29 +94,24 @@ impl<'a> Builder<'a> {
         let cells = Cells::of(facts, setting);
         let mut g = Graph::default();
         let element = if setting.flash_attn { 2 } else { F32 };
-        let per_layer = |f: fn(&LayerFacts) -> u64| {
-            let mut all = facts.layers.iter().filter(|l| l.has_cache).map(f);
-            let first = all.next().unwrap_or(0);
-            all.all(|n| n == first).then_some(first)
-        };
-        // Caches of few bits are rotated where all heads are alike, in multiples of 64.
-        let rotates = |length: Option<u64>, bytes: Option<(u64, u64)>| {
-            length.is_some_and(|n| n > 0 && n.is_multiple_of(64))
-                && bytes.is_some_and(|(per_block, _)| per_block > 1)
-        };
-        let by_keys = rotates(per_layer(|l| l.key_length), setting.type_k.block());
-        let by_values = rotates(per_layer(|l| l.value_length), setting.type_v.block());
+        let rotations = Rotations::of(facts, setting);
         let latent = facts.latent;
+        // Values stored transposed are placed one by one.
+        let values_at = if setting.flash_attn || latent {
+            tokens * 8
+        } else {
+            tokens * 8 * facts.widest_values.max(1)
+        };
         let mut input = |bytes| g.input(bytes);
         let inputs = Inputs {
             positions: input(tokens * F32),
-            rotation: by_keys.then(|| input(64 * 64 * F32)),
-            value_rotation: (by_values && !latent).then(|| input(64 * 64 * F32)),
+            rotation: rotations.keys.map(|n| n.map(|n| input(n * n * F32))),
+            value_rotation: rotations.values.map(|n| n.map(|n| input(n * n * F32))),
             keys_at: input(tokens * 8),
-            values_at: input(tokens * 8),
+            values_at: input(values_at),
             mask: input(cells.full * tokens * element),
             window_keys_at: input(tokens * 8),
-            window_values_at: input(tokens * 8),
+            window_values_at: input(values_at),
             window_mask: input(if facts.window > 0 {
                 cells.window * tokens * element
             } else {
@@ -85,6 +119,7 @@ impl<'a> Builder<'a> {
             }),
             outputs: input(tokens * F32),
             states: input(F32),
+            spare_states: input(0),
         };
         Self {
             graph: g,
@@ -182,6 +217,15 @@ impl<'a> Builder<'a> {
                 self.inputs.window_values_at,
             ),
         }
+    }
+
+    /// What rotates a block's keys and values, if anything does.
+    pub(super) fn rotations(&self, layer: &LayerFacts) -> (Option<Id>, Option<Id>) {
+        let pick = |[full, window]: [Option<Id>; 2]| match layer.window {
+            WindowKind::Full => full,
+            WindowKind::Window => window,
+        };
+        (pick(self.inputs.rotation), pick(self.inputs.value_rotation))
     }
 
     /// Where a block's caches and unweighted operations lie.

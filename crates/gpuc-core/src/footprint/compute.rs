@@ -162,6 +162,9 @@ impl Builder<'_> {
             return middle;
         };
         let f = self.norm("post_ffw_norm", f);
+        if self.facts.residual_first {
+            return self.add(middle, f);
+        }
         self.add(f, middle)
     }
 

@@ -87,6 +87,8 @@ pub struct Facts {
     pub(super) layer_norm: bool,
     /// Whether attention scores are capped.
     pub(super) score_cap: bool,
+    /// Whether the residual is the first operand of a block's last sum, whose place it keeps.
+    pub(super) residual_first: bool,
     /// Whether embeddings are scaled before the first block.
     pub(super) scaled_embedding: bool,
     /// What is assumed where the file or our rules say nothing.

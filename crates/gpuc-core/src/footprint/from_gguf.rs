@@ -146,6 +146,7 @@ impl Facts {
             score_cap: m
                 .get(&format!("{architecture}.attn_logit_softcapping"))
                 .is_some(),
+            residual_first: architecture.starts_with("phi3") || architecture == "phimoe",
             scaled_embedding: architecture.starts_with("gemma")
                 || m.get(&format!("{architecture}.embedding_scale")).is_some(),
             assumptions,

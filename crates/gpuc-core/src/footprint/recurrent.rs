@@ -94,40 +94,66 @@ impl Builder<'_> {
     fn state_space(&mut self, x: Id) -> Id {
         let r = self.facts.recurrence;
         let inner = self.rows(r.inner);
-        let all = self.project("ssm_in", x);
-        let second = r.groups > 0 && self.has("ssm_norm");
+        let second = r.groups > 0 && !self.has("ssm_x");
         let convolved = if second {
             self.rows(r.inner + 2 * r.groups * r.state)
         } else {
             inner
         };
-        let z = self.graph.view(all, inner, false);
+        let (conv, elements) = self.facts.state;
+        let before = self.recall(conv);
+        let all = self.project("ssm_in", x);
+        let all = self.graph.reshape(all);
         let taken = self.graph.view(all, convolved, false);
-        let conv_in = self.convolve(taken, convolved);
-        let conv_place = self.weight("ssm_conv1d").map_or(self.here, |w| w.place);
-        let conv = self.graph.weighted(conv_place, convolved, &[conv_in]);
+        let conv_in = self.graph.op(convolved + conv * 4, &[before, taken]);
+        let last = self.graph.view(conv_in, conv * 4, false);
+        self.graph.store(self.here, &[last]);
+        let place = self.weight("ssm_conv1d").map_or(self.here, |w| w.place);
+        let conv = self.graph.weighted(place, convolved, &[conv_in]);
+        let conv = match self.bias("ssm_conv1d") {
+            Some(place) => self.graph.weighted_unary(place, &[conv]),
+            None => conv,
+        };
         let conv = self.graph.unary(&[conv]);
-        let conv = self.graph.unary(&[conv]);
-        let (_, elements) = self.facts.state;
-        let mut parts = vec![];
-        if self.has("ssm_x") {
+        let xs = self.graph.view(conv, inner, false);
+        let (states, spare) = (self.inputs.states, self.inputs.spare_states);
+        let mut parts = vec![states, xs];
+        if second {
+            let per_head = self.rows(r.heads);
+            let dt = self.graph.view(all, per_head, false);
+            let dt = self.graph.op(per_head, &[dt]);
+            parts.push(match self.bias("ssm_dt") {
+                Some(place) => self.graph.weighted_unary(place, &[dt]),
+                None => dt,
+            });
+            let shared = self.rows(r.groups * r.state);
+            parts.push(self.graph.view(conv, shared, false));
+            parts.push(self.graph.view(conv, shared, false));
+        } else {
             let db = self.project("ssm_x", conv);
-            parts.push(self.graph.view(db, self.graph.node(db).bytes, false));
-            let dt = self.project("ssm_dt", db);
-            parts.push(dt);
+            let dt = self.graph.view(db, self.graph.node(db).bytes, false);
+            let dt = self.norm("ssm_dt_norm", dt);
+            parts.push(self.project("ssm_dt", dt));
+            for name in ["ssm_b_norm", "ssm_c_norm"] {
+                let part = self.graph.view(db, self.rows(r.state), false);
+                parts.push(self.norm(name, part));
+            }
         }
-        let state = self.recall(elements);
-        parts.push(state);
-        parts.push(self.graph.view(conv, inner, false));
         let scan = self.graph.op(inner + elements * 4, &parts);
+        // States of further sequences: none, but the empty tensor takes part.
+        let spare = self.graph.op(0, &[spare]);
+        let spare = self.graph.view(spare, 0, true);
+        self.graph.store(self.here, &[spare]);
         let after = self.graph.view(scan, elements * 4, true);
         self.graph.store(self.here, &[after]);
-        let y = self.graph.view(scan, inner, false);
-        let skip = self.graph.view(conv, inner, false);
-        let skip = self.graph.op(inner, &[skip]);
-        let y = self.graph.op(inner, &[y, skip]);
+        let z = self.graph.view(all, inner, false);
+        let z = self.graph.op(inner, &[z]);
+        let y = self.graph.view(scan, inner, true);
+        let skip = self.graph.op(inner, &[xs]);
+        let y = self.graph.unary(&[y, skip]);
         let y = self.graph.op(inner, &[z, y]);
         let y = self.norm("ssm_norm", y);
+        let y = self.graph.reshape(y);
         self.project("ssm_out", y)
     }
 
