@@ -30,39 +30,41 @@ impl Builder<'_> {
             self.queries(x, q_rows)
         };
         let q = self.rotated(queries.q, q_rows, by_key);
+        self.graph.expand(q);
         // A block that shares another's cache computes no keys or values.
         if layer.has_cache {
-            let key = |b: &mut Self| {
-                let k = match fused {
-                    Some(all) => b.graph.view(all, k_rows, false),
-                    None => {
-                        let k = b.project("attn_k", x);
-                        b.graph.reshape(k)
-                    }
-                };
-                let k = b.positioned("attn_k_norm", k, k_rows);
-                let k = b.rotated(k, k_rows, by_key);
-                b.graph.reshape(k)
-            };
-            let value = |b: &mut Self| {
-                let v = match fused {
-                    Some(all) => b.graph.view(all, v_rows, false),
-                    None => {
-                        let v = b.project("attn_v", x);
-                        b.graph.reshape(v)
-                    }
-                };
-                let v = b.rotated(v, v_rows, by_value);
-                b.graph.reshape(v)
-            };
-            // The graph with windows computes keys before values, the plain one after.
-            let (k, v) = if self.facts.window > 0 {
-                let k = key(self);
-                (k, value(self))
+            let raw_k = if let Some(all) = fused {
+                self.graph.view(all, k_rows, false)
             } else {
-                let v = value(self);
-                (key(self), v)
+                let k = self.project("attn_k", x);
+                self.graph.reshape(k)
             };
+            let k = self.positioned("attn_k_norm", raw_k, k_rows);
+            let k = self.rotated(k, k_rows, by_key);
+            let v = if let Some(all) = fused {
+                self.graph.view(all, v_rows, false)
+            } else if self.has("attn_v") {
+                let v = self.project("attn_v", x);
+                self.graph.reshape(v)
+            } else {
+                raw_k
+            };
+            let v = if self.facts.normed_values {
+                self.bare_norm(v)
+            } else {
+                v
+            };
+            let v = self.rotated(v, v_rows, by_value);
+            // The graph with windows computes keys before values, the plain one after.
+            let order = if self.facts.window > 0 {
+                [k, v]
+            } else {
+                [v, k]
+            };
+            for id in order {
+                self.graph.expand(id);
+            }
+            let (k, v) = (self.graph.reshape(k), self.graph.reshape(v));
             self.graph.store(self.here, &[k, keys_at]);
             self.graph.store(self.here, &[v, values_at]);
         }
@@ -131,6 +133,19 @@ impl Builder<'_> {
         let view = self.graph.reshape(q);
         let q = self.graph.view(view, self.graph.node(view).bytes, false);
         let raw = latent.map_or(bytes, |n| self.rows(n * layer.heads));
+        let out = self.weighted_values(layer, q, mask, [raw, bytes], latent);
+        self.graph.expand(out);
+        out
+    }
+
+    fn weighted_values(
+        &mut self,
+        layer: &LayerFacts,
+        q: Id,
+        mask: Id,
+        [raw, bytes]: [u64; 2],
+        latent: Option<u64>,
+    ) -> Id {
         if self.setting.flash_attn {
             let out = self.graph.op(raw, &[q, mask]);
             if latent.is_none() {
@@ -222,6 +237,9 @@ impl Builder<'_> {
         let (by_key, _) = self.rotations(layer);
         let q = self.rotated(q, all, by_key);
         let k = self.rotated(k, key_rows, by_key);
+        for id in [q, kept, k] {
+            self.graph.expand(id);
+        }
         let k = self.graph.reshape(k);
         self.graph.store(self.here, &[k, keys_at]);
         let head = self.weight("attn_v_b").map_or(latent, |w| w.dims[1]);

@@ -89,7 +89,9 @@ impl Builder<'_> {
         let x = self.graph.weighted(HOST, row, &[tokens]);
         let by_token = self.graph.weighted(HOST, row, &[mixed_tokens]);
         let joined = self.graph.op(row, &[mixed]);
-        self.graph.write(joined, &[by_token, slots, joined]);
+        let joined = self.graph.write(joined, &[by_token, slots, joined]);
+        self.graph.expand(x);
+        self.graph.expand(joined);
         if self.facts.scaled_embedding {
             let scale = self.graph.input(self.tokens * F32);
             return self.graph.unary(&[x, scale]);
@@ -103,7 +105,7 @@ impl Builder<'_> {
         let mixes = layer.kv_heads > 0 && self.has("attn_output");
         let mut out = None;
         if layer.recurrent && (!mixes || self.has("ssm_in")) {
-            out = Some(self.recurrent(layer, normed));
+            out = Some(self.recurrent(normed));
         }
         if mixes {
             let a = self.attention(layer, normed);
@@ -176,5 +178,6 @@ impl Builder<'_> {
         let logits = self.rows(self.facts.vocabulary);
         let out = self.graph.weighted(place, logits, &[x]);
         self.graph.keep(out);
+        self.graph.expand(out);
     }
 }

@@ -87,6 +87,8 @@ pub struct Facts {
     pub(super) layer_norm: bool,
     /// Whether attention scores are capped.
     pub(super) score_cap: bool,
+    /// Whether values are normed like keys.
+    pub(super) normed_values: bool,
     /// Whether the residual is the first operand of a block's last sum, whose place it keeps.
     pub(super) residual_first: bool,
     /// Whether embeddings are scaled before the first block.

@@ -72,6 +72,7 @@ impl Builder<'_> {
         let weights = self.graph.op(chosen_rows, &[flat, chosen]);
         let weights = self.graph.unary(&[weights]);
         let weights = self.graph.reshape(weights);
+        self.graph.expand(weights);
         let mut cur = self.graph.reshape(x);
         let embedding_rows = self.graph.node(x).bytes;
         if weight_first {
@@ -98,9 +99,14 @@ impl Builder<'_> {
         if !weight_first {
             out = self.graph.unary(&[out, weights]);
         }
+        self.graph.expand(out);
         let each = down.map_or(0, |w| self.rows(w.dims[1]));
         let views: Vec<Id> = (0..used)
-            .map(|_| self.graph.view(out, each, false))
+            .map(|_| {
+                let v = self.graph.view(out, each, false);
+                self.graph.expand(v);
+                v
+            })
             .collect();
         let mut views = views.into_iter();
         let Some(mut sum) = views.next() else {
@@ -111,6 +117,7 @@ impl Builder<'_> {
         }
         for v in views {
             sum = self.graph.sum(each, &[sum, v]);
+            self.graph.expand(sum);
         }
         sum
     }

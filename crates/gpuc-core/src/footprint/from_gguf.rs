@@ -146,7 +146,8 @@ impl Facts {
             score_cap: m
                 .get(&format!("{architecture}.attn_logit_softcapping"))
                 .is_some(),
-            residual_first: architecture.starts_with("phi3") || architecture == "phimoe",
+            residual_first: ["phi3", "phimoe", "lfm2", "lfm2moe"].contains(&architecture),
+            normed_values: architecture == "gemma4",
             scaled_embedding: architecture.starts_with("gemma")
                 || m.get(&format!("{architecture}.embedding_scale")).is_some(),
             assumptions,

@@ -49,6 +49,8 @@ pub(super) struct Node {
     pub(super) output: bool,
     /// Where it must run, through its weights or its cache.
     fixed: Option<u8>,
+    /// Whether it is part of the order already.
+    visited: bool,
 }
 
 /// A tensor in the order of execution, with its place.
@@ -58,7 +60,7 @@ pub(super) struct Scheduled {
     pub(super) backend: u8,
 }
 
-/// A graph in the order in which its operations were added.
+/// A graph; its order is that in which its parts were expanded, as ggml builds it.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     nodes: Vec<Node>,
@@ -76,6 +78,7 @@ static NOWHERE: Node = Node {
     external: true,
     output: false,
     fixed: None,
+    visited: false,
 };
 
 impl Graph {
@@ -97,10 +100,33 @@ impl Graph {
         id
     }
 
-    fn add(&mut self, node: Node) -> Id {
-        let id = self.push(node);
-        self.order.push(id);
-        id
+    /// Puts a tensor and all it is computed from into the order of execution: sources first, the
+    /// first source foremost, each tensor once.
+    pub(super) fn expand(&mut self, id: Id) {
+        let mut stack = vec![(id, 0)];
+        while let Some((id, next)) = stack.pop() {
+            let node = self.node(id);
+            if next == 0 && node.visited {
+                continue;
+            }
+            if let Some(src) = node.srcs.get(next).copied() {
+                if let Some(n) = self.nodes.get_mut(id.index()) {
+                    n.visited = true;
+                }
+                stack.push((id, next + 1));
+                if !self.node(src).visited {
+                    stack.push((src, 0));
+                }
+                continue;
+            }
+            let is_input = node.kind == Kind::Input;
+            if let Some(n) = self.nodes.get_mut(id.index()) {
+                n.visited = true;
+            }
+            if !is_input {
+                self.order.push(id);
+            }
+        }
     }
 
     /// A tensor that is filled before the graph runs.
@@ -144,7 +170,7 @@ impl Graph {
     }
 
     fn operation(&mut self, bytes: u64, srcs: &[Id], in_place: bool, fixed: Option<u8>) -> Id {
-        self.add(Node {
+        self.push(Node {
             kind: Kind::Op,
             bytes,
             srcs: srcs.to_vec(),
@@ -157,12 +183,13 @@ impl Graph {
 
     /// Writes into a cache that lies on `backend`.
     pub(super) fn store(&mut self, backend: u8, srcs: &[Id]) {
-        self.add(Node {
+        let id = self.push(Node {
             kind: Kind::Op,
             srcs: srcs.to_vec(),
             fixed: Some(backend),
             ..NOWHERE.clone()
         });
+        self.expand(id);
     }
 
     /// Writes into a tensor of the graph; the result shows that tensor's bytes.
@@ -187,7 +214,7 @@ impl Graph {
     pub(super) fn view(&mut self, src: Id, bytes: u64, contiguous: bool) -> Id {
         let root = self.node(src).view_of.unwrap_or(src);
         let external = self.node(root).external;
-        self.add(Node {
+        self.push(Node {
             kind: Kind::View,
             bytes,
             srcs: vec![src],
