@@ -8,6 +8,7 @@ pub mod document;
 pub mod error;
 pub mod exit;
 pub mod footprint;
+pub mod forecast;
 pub mod gpus;
 pub mod header;
 pub mod json;

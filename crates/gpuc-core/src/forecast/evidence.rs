@@ -1,0 +1,197 @@
+//! The shipped measurements: what others published, as rows to fit to.
+
+use std::collections::BTreeMap;
+
+use super::card::Card;
+use super::law::Rates;
+use super::work::{DecodeSetting, Work, decode_weights};
+use crate::document::{BlockRun, Expert, KvGroup, Model};
+use crate::model::quant;
+
+/// The measurements, `data/receipts.csv`.
+pub const RECEIPTS: &str = include_str!("../../data/receipts.csv");
+/// The shapes of the models that were measured, `data/shapes.csv`.
+pub const SHAPES: &str = include_str!("../../data/shapes.csv");
+
+/// A measurement that the law is fitted to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// The model.
+    pub model: String,
+    /// The card's name.
+    pub gpu: String,
+    /// Its backend and generation.
+    pub card: Card,
+    /// The work of a token.
+    pub work: Work,
+    /// The rates, bytes a second.
+    pub rates: Rates,
+    /// `--n-cpu-moe`.
+    pub n_cpu_moe: u64,
+    /// Tokens in the cache.
+    pub depth: u64,
+    /// What was measured, seconds a token.
+    pub seconds: f64,
+}
+
+/// The rows of a table with a heading, by column.
+fn table(text: &str) -> Vec<BTreeMap<String, String>> {
+    let mut lines = text.lines().map(cells);
+    let Some(heading) = lines.next() else {
+        return Vec::new();
+    };
+    lines
+        .map(|line| heading.iter().cloned().zip(line).collect())
+        .collect()
+}
+
+/// The cells of a line; a cell in quotes may hold commas.
+fn cells(line: &str) -> Vec<String> {
+    let mut cells = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(String::new()),
+            c => {
+                if let Some(cell) = cells.last_mut() {
+                    cell.push(c);
+                }
+            }
+        }
+    }
+    cells
+}
+
+fn get<'r>(row: &'r BTreeMap<String, String>, key: &str) -> &'r str {
+    row.get(key).map_or("", String::as_str)
+}
+
+fn shape(row: &BTreeMap<String, String>) -> Option<Model> {
+    let n = |key: &str| get(row, key).parse::<u64>().ok();
+    let blocks = n("blocks")?;
+    let (moe, lead) = (n("moe_blocks")?, n("dense_lead")?);
+    let (window, windowed) = (n("window")?, n("window_kv_bytes_per_token")?);
+    let (state, state_blocks) = (n("state_bytes")?, n("state_blocks")?);
+    let group = |layers, bytes_per_token, window, state_bytes| KvGroup {
+        layers,
+        bytes_per_token,
+        window,
+        state_bytes,
+    };
+    let mut groups = vec![group(
+        blocks - state_blocks,
+        n("kv_bytes_per_token")?,
+        None,
+        0,
+    )];
+    if window > 0 {
+        groups.push(group(0, windowed, Some(window), 0));
+    }
+    if state > 0 {
+        groups.push(group(state_blocks, 0, None, state));
+    }
+    Some(Model {
+        name: get(row, "model").into(),
+        family: Some(get(row, "family").into()),
+        n_layers: Some(blocks),
+        n_moe_layers: Some(moe),
+        non_expert_params: n("other_params"),
+        expert_params_total: n("routed_params"),
+        vocab_size: n("embedding_params"),
+        hidden_size: Some(1),
+        tied_embeddings: Some(false),
+        expert: Expert {
+            is_moe: moe > 0,
+            experts_per_token: n("top_k"),
+            expert_params_each: n("expert_params"),
+            ..Expert::default()
+        },
+        moe_blocks: Some(vec![BlockRun {
+            first: lead,
+            every: 1,
+            count: moe,
+        }]),
+        kv_groups: Some(groups),
+        ..Model::default()
+    })
+}
+
+/// The measurements that are marked as used, of the tables in `receipts` and `shapes`.
+pub fn evidence(receipts: &str, shapes: &str) -> Vec<Evidence> {
+    let models: BTreeMap<String, Model> = table(shapes)
+        .iter()
+        .filter_map(|row| Some((get(row, "model").to_owned(), shape(row)?)))
+        .collect();
+    table(receipts)
+        .iter()
+        .filter(|row| get(row, "used") == "yes")
+        .filter_map(|row| {
+            let number = |key: &str| get(row, key).parse::<f64>().ok();
+            let model = models.get(get(row, "model"))?;
+            let tag = get(row, "quant");
+            let by_tag = quant::weights(Some(tag), 2.0, None).ok()?;
+            let (expert_bpw, rest_bpw) =
+                decode_weights(model.family.as_deref(), Some(tag), &by_tag);
+            let n_cpu_moe = get(row, "n_cpu_moe").parse().ok()?;
+            let depth = get(row, "depth").parse().ok()?;
+            let setting = DecodeSetting {
+                expert_bpw,
+                rest_bpw,
+                on_host: model.moe_on_host(n_cpu_moe),
+                depth,
+                batch: 1,
+            };
+            let gpu = get(row, "gpu");
+            Some(Evidence {
+                model: model.name.clone(),
+                gpu: gpu.into(),
+                card: Card::of(gpu, None)?,
+                work: Work::of_model(model, &setting)?,
+                rates: Rates {
+                    vram: number("vram_gbps")? * 1e9,
+                    // Only rows whose RAM is known have work on the host.
+                    ram: number("ram_gbps").unwrap_or(80.0) * 1e9,
+                },
+                n_cpu_moe,
+                depth,
+                seconds: 1.0 / number("decode_tok_s")?,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_used_or_says_why_not() {
+        let rows = table(RECEIPTS);
+        assert!(rows.len() > 300);
+        for row in &rows {
+            let why = get(row, "remark");
+            match get(row, "used") {
+                "yes" => {}
+                "no" => assert!(!why.is_empty(), "{row:?}"),
+                other => panic!("{other}: {row:?}"),
+            }
+            assert!(!get(row, "source").is_empty(), "{row:?}");
+        }
+        let used = rows.iter().filter(|r| get(r, "used") == "yes").count();
+        assert_eq!(evidence(RECEIPTS, SHAPES).len(), used);
+    }
+
+    #[test]
+    fn no_measurement_beats_the_best_that_the_rig_could_do() {
+        for row in evidence(RECEIPTS, SHAPES) {
+            let least = row.work.least_seconds(row.rates.vram, 2.0 * row.rates.ram);
+            assert!(row.seconds > least, "{row:?}");
+        }
+    }
+
+    #[test]
+    fn cells_may_hold_commas_in_quotes() {
+        assert_eq!(cells("a,\"b, c\",,d"), ["a", "b, c", "", "d"]);
+    }
+}
