@@ -42,16 +42,19 @@ fn bounded(from: impl Read) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The fault that `path` cannot be written.
+pub(crate) fn unwritable(path: &Path, e: io::Error) -> Fault {
+    Fault::new(
+        Code::IoWriteFailed,
+        format!("{} cannot be written", path.display()),
+    )
+    .with_hint("check that the folder exists, that you may write there, and the free space")
+    .with_cause(e)
+}
+
 /// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
-    let failed = |e: io::Error| {
-        Fault::new(
-            Code::IoWriteFailed,
-            format!("{} cannot be written", path.display()),
-        )
-        .with_hint("check that the folder exists, that you may write there, and the free space")
-        .with_cause(e)
-    };
+    let failed = |e| unwritable(path, e);
     // A device or a pipe (/dev/stdout, /dev/null) is written to; there is nothing to rename over.
     if fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
         return fs::write(path, bytes).map_err(failed);
@@ -59,18 +62,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
     // A link stays a link: what it points to is replaced.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let mut temporary = temporary_beside(&target);
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&temporary);
+    let mut file = fs::File::create_new(&temporary);
     for _ in 0..16 {
         match &file {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 temporary.as_mut_os_string().push("_");
-                file = fs::OpenOptions::new()
-                    .write(true)
-                    .create_new(true)
-                    .open(&temporary);
+                file = fs::File::create_new(&temporary);
             }
             _ => break,
         }
@@ -93,14 +90,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
 
 /// Whether [`write_atomically`] could write there, found out without touching what is there.
 pub fn check_writable(path: &Path) -> Result<(), Fault> {
-    let failed = |e: io::Error| {
-        Fault::new(
-            Code::IoWriteFailed,
-            format!("{} cannot be written", path.display()),
-        )
-        .with_hint("check that the folder exists and that you may write there")
-        .with_cause(e)
-    };
+    let failed = |e| unwritable(path, e);
     match fs::metadata(path) {
         Ok(m) if m.is_dir() => Err(failed(io::ErrorKind::IsADirectory.into())),
         // Opening a pipe would wait for its reader.
@@ -153,9 +143,12 @@ pub fn deliver_text(text: &str) -> Result<(), Fault> {
         .write_all(text.as_bytes())
         .and_then(|()| stdout.flush())
     {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Fault::new(Code::IoWriteFailed, "standard output cannot be written").with_cause(e))
-        }
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Fault::new(
+            Code::IoWriteFailed,
+            "standard output cannot be written",
+        )
+        .with_hint("check the free space where it leads to, or use -o FILE")
+        .with_cause(e)),
         _ => Ok(()),
     }
 }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::render;
 use super::settings::Settings;
+use crate::deliver::unwritable;
 
 /// One place that lines of JSON go to.
 struct Sink {
@@ -164,15 +165,6 @@ impl Sink {
         self.to.write_all(text.as_bytes())?;
         self.to.flush()
     }
-}
-
-fn unwritable(path: &Path, e: io::Error) -> Fault {
-    Fault::new(
-        Code::IoWriteFailed,
-        format!("{} cannot be written", path.display()),
-    )
-    .with_hint("check that the folder exists and that you may write there")
-    .with_cause(e)
 }
 
 /// A line for people. Standard error may be closed; that is no reason to stop watching.

@@ -69,38 +69,36 @@ fn mamba2_of(hidden: u64, inner: Num, heads: u64, groups: u64, state: u64, conv:
     }
 }
 
-/// Mamba 2 (Granite 4, Bamba).
-pub(super) fn mamba2(f: &Facts<'_>, hidden: u64) -> Result<Recurrent, ModelError> {
-    let heads = f.count_or_zero("mamba_n_heads")?;
-    let inner = match f.c.get("mamba_d_head") {
-        Some(serde_json::Value::Number(_)) => n(heads) * f.count_or_zero("mamba_d_head")?,
-        _ => n(hidden) * f.count_or_zero("mamba_expand")?,
-    };
+/// Mamba 2, its inner width found, under the keys of those that call it Mamba.
+fn mamba2_keyed(f: &Facts<'_>, hidden: u64, inner: Num) -> Result<Recurrent, ModelError> {
     Ok(mamba2_of(
         hidden,
         inner,
-        heads,
+        f.count_or_zero("mamba_n_heads")?,
         f.count_or_zero("mamba_n_groups")?,
         f.count_or_zero("mamba_d_state")?,
         f.count_or_zero("mamba_d_conv")?,
     ))
 }
 
+/// Mamba 2 (Granite 4, Bamba).
+pub(super) fn mamba2(f: &Facts<'_>, hidden: u64) -> Result<Recurrent, ModelError> {
+    let inner = match f.c.get("mamba_d_head") {
+        Some(serde_json::Value::Number(_)) => {
+            n(f.count_or_zero("mamba_n_heads")?) * f.count_or_zero("mamba_d_head")?
+        }
+        _ => n(hidden) * f.count_or_zero("mamba_expand")?,
+    };
+    mamba2_keyed(f, hidden, inner)
+}
+
 /// Mamba 2 beside attention (Falcon-H1).
 pub(super) fn falcon(f: &Facts<'_>, hidden: u64) -> Result<Recurrent, ModelError> {
-    let heads = f.count_or_zero("mamba_n_heads")?;
     let inner = match f.c.first(&["mamba_d_ssm"])? {
         Some(width) => n(width),
         None => n(hidden) * f.c.first(&["mamba_expand"])?.unwrap_or(2),
     };
-    Ok(mamba2_of(
-        hidden,
-        inner,
-        heads,
-        f.count_or_zero("mamba_n_groups")?,
-        f.count_or_zero("mamba_d_state")?,
-        f.count_or_zero("mamba_d_conv")?,
-    ))
+    mamba2_keyed(f, hidden, inner)
 }
 
 /// Mamba 2 (Nemotron-H).
