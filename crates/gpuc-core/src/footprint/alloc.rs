@@ -190,22 +190,14 @@ impl Allocator<'_> {
         for src in &node.srcs {
             let parent = graph.node(*src);
             let p = self.get(*src);
-            if p.children != 1 || p.views != 0 || parent.bytes != node.bytes || !parent.contiguous {
-                continue;
-            }
-            if let Some(root) = parent.view_of {
-                let r = self.get(root);
-                // A view is "own" only through its root; an output's place is kept.
-                if r.allocated && r.views == 1 && r.children == 0 && !graph.node(root).output {
-                    self.change(root, |s| s.allocated = false);
-                    let spare = graph.node(root).bytes.next_multiple_of(ALIGN);
-                    let kept = node.bytes.next_multiple_of(ALIGN);
-                    if spare > kept {
-                        self.buffer(r.buffer).give(r.offset + kept, spare - kept);
-                    }
-                    return Some((r.buffer, r.offset));
-                }
-            } else if p.allocated && !parent.output {
+            // A view is never taken over: it is not the allocator's own.
+            if p.children == 1
+                && p.views == 0
+                && p.allocated
+                && !parent.output
+                && parent.bytes == node.bytes
+                && parent.contiguous
+            {
                 self.change(*src, |s| s.allocated = false);
                 return Some((p.buffer, p.offset));
             }
