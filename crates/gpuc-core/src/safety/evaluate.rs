@@ -51,13 +51,13 @@ fn percent(part: Option<f64>, whole: Option<f64>) -> Option<f64> {
     (whole > 0.0 && pct.is_finite()).then_some(pct)
 }
 
-/// A part, its whole, and the share in percent.
+/// A part, its whole, and the share in percent, rounded as it is reported and compared.
 type Pair = (f64, f64, f64);
 
 /// The pair with the largest share; the first of equals.
 fn worst(pairs: impl Iterator<Item = (Option<f64>, Option<f64>)>) -> Option<Pair> {
     pairs
-        .filter_map(|(part, whole)| Some((part?, whole?, percent(part, whole)?)))
+        .filter_map(|(part, whole)| Some((part?, whole?, round_to(percent(part, whole)?, 1))))
         .fold(None, |worst: Option<Pair>, pair| match worst {
             Some(w) if w.2 >= pair.2 => Some(w),
             _ => Some(pair),
@@ -94,11 +94,11 @@ pub fn sample(gpus: Option<&[GpuReading]>, host: &HostReading) -> Sample {
     Sample {
         gpu_power_w: power.map(|p| p.0),
         gpu_power_limit_w: power.map(|p| p.1),
-        gpu_power_pct: power.map(|p| round_to(p.2, 1)),
+        gpu_power_pct: power.map(|p| p.2),
         gpu_temp_c: largest(all.iter().map(|g| g.temp_c)),
         gpu_vram_used_mib: vram.map(|v| v.0),
         gpu_vram_total_mib: vram.map(|v| v.1),
-        gpu_vram_pct: vram.map(|v| round_to(v.2, 1)),
+        gpu_vram_pct: vram.map(|v| v.2),
         gpu_util_pct: largest(all.iter().map(|g| g.util_pct)),
         gpu_count: u64::try_from(all.len()).ok().filter(|n| *n > 0),
         host_mem_pct: used.map(|p| round_to(p, 1)),
