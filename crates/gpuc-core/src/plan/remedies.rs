@@ -10,8 +10,6 @@ use crate::units::{GIB, as_gib};
 const CTX_STEP: u64 = 256;
 /// More than this is another machine, not a remedy.
 const MOST_VRAM_MIB: u64 = 1 << 20;
-/// RAM is offered in tenths of a GiB, up to this many.
-const MOST_RAM_TENTHS: u64 = 40_960;
 
 /// The changes that each make `problem` ship, cheapest first: what costs a little quality, then
 /// what costs context, then precision, then what must be freed or bought.
@@ -194,17 +192,20 @@ fn cpu_only(problem: &Problem<'_>) -> Option<Remedy> {
     ))
 }
 
-/// The least RAM that must be freed or added.
+/// The least RAM that must be freed or added. The placement does not depend on it, so the plan
+/// itself says how much is short.
 fn more_ram(problem: &Problem<'_>) -> Option<Remedy> {
     let now = problem.rig.ram.clone().ok()??;
-    let tenth = GIB as f64 / 10.0;
-    let at = |tenths: u64| {
-        let mut changed = problem.clone();
-        changed.rig.ram = Ok(Some(now + tenths as f64 * tenth));
-        ships(&changed)
-    };
-    let tenths = smallest(MOST_RAM_TENTHS, |t| at(t).is_some())?;
-    let more = tenths as f64 / 10.0;
+    let host = problem.attempt().ok()?.memory_map.pop()?;
+    let held = [host.weights_bytes, host.context_bytes, host.compute_bytes];
+    let needed: f64 = held.iter().map(|bytes| *bytes as f64).sum();
+    if needed <= now {
+        return None;
+    }
+    // In tenths of a GiB, as it is said.
+    let more = (as_gib(needed - now) * 10.0).ceil() / 10.0;
+    let mut changed = problem.clone();
+    changed.rig.ram = Ok(Some(now + more * GIB as f64));
     Some(remedy(
         "ram",
         format!(
@@ -212,7 +213,7 @@ fn more_ram(problem: &Problem<'_>) -> Option<Remedy> {
             as_gib(now) + more
         ),
         None,
-        &at(tenths)?,
+        &ships(&changed)?,
     ))
 }
 
