@@ -67,7 +67,7 @@ pub struct PlanArgs {
     /// Context filled when decode is judged, tokens [default: the whole context]
     #[arg(long, value_name = "N", value_parser = count)]
     depth: Option<u64>,
-    /// Sequences, each with a KV cache of its own
+    /// Sequences, each with a context of its own
     #[arg(long, value_name = "N", default_value = "1", value_parser = at_least_one)]
     batch: u64,
     /// RAM bandwidth, GB/s [default: the profile's, else 80, labelled]
@@ -106,7 +106,7 @@ pub struct PlanArgs {
     /// Flash attention [default: on]
     #[arg(long, value_name = "ON|OFF", value_enum)]
     flash_attn: Option<Switch>,
-    /// Sequences served at once, as llama.cpp counts them [default: --batch]
+    /// Sequences that share the context, as llama.cpp's -np counts them [default: --batch]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     parallel: Option<u64>,
     /// Print the whole trade as a table instead of one plan: contexts, cache types, layers in RAM
@@ -312,7 +312,8 @@ fn wish(args: &PlanArgs, name: &str, notes: Vec<String>) -> Wish {
         name: name.to_owned(),
         ctx: args.ctx,
         depth: args.depth,
-        sequences: args.parallel.unwrap_or(args.batch),
+        batch: args.batch,
+        parallel: args.parallel,
         ubatch: args.ubatch_size.unwrap_or(UBATCH),
         type_k: args.cache_type_k.unwrap_or(f16),
         type_v: args.cache_type_v.unwrap_or(f16),

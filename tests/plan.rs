@@ -181,6 +181,97 @@ fn a_closed_pipe_keeps_the_verdict_and_a_full_disk_is_an_error() {
     }
 }
 
+fn dense() -> Value {
+    json!({
+        "model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+        "intermediate_size": 14336, "tie_word_embeddings": false
+    })
+}
+
+#[test]
+fn a_dense_model_ships_whole_or_by_blocks() {
+    let whole = tool(&rig(12282, 64.0), &dense())
+        .run()
+        .expect_status(0)
+        .json();
+    assert_eq!(whole["llama_flags"], "-ngl 99 -c 4096 -fa on");
+    assert_eq!(whole["n_cpu_moe"], Value::Null);
+    let part = tool(&rig(4096, 64.0), &dense())
+        .run()
+        .expect_status(0)
+        .json();
+    let k = part["n_gpu_layers"].as_u64().unwrap();
+    assert!(0 < k && k < 33, "{k}");
+    assert_eq!(part["llama_flags"], format!("-ngl {k} -c 4096 -fa on"));
+    assert!(part["vram_used_mib"].as_f64() <= part["vram_budget_mib"].as_f64());
+}
+
+#[test]
+fn a_rig_without_a_known_gpu_is_refused_and_told_of_the_cpu() {
+    let mut blind = rig(0, 64.0);
+    blind["hardware"]["gpu"]["vram_total_mib"] = Value::Null;
+    let refused = tool(&blind, &moe()).run().expect_status(3);
+    assert!(
+        refused.json()["message"]
+            .as_str()
+            .unwrap()
+            .contains("--cpu-only")
+    );
+    let alone = tool(&blind, &moe())
+        .arg("--cpu-only")
+        .run()
+        .expect_status(0)
+        .json();
+    assert_eq!(alone["n_gpu_layers"], 0);
+    assert_eq!(alone["memory_map"][0]["weights_bytes"], 0);
+    assert!(alone["memory_map"][1]["weights_bytes"].as_u64() > Some(0));
+}
+
+#[test]
+fn remedies_are_offered_and_hold() {
+    let refused = tool(&rig(4096, 64.0), &moe())
+        .args(["--ctx", "131072"])
+        .run()
+        .expect_status(3)
+        .json();
+    let remedies = refused["remedies"].as_array().unwrap();
+    assert!(!remedies.is_empty());
+    for remedy in remedies.iter().filter(|r| r["flags"].is_string()) {
+        let flags = remedy["flags"].as_str().unwrap().split(' ');
+        tool(&rig(4096, 64.0), &moe())
+            .args(["--ctx", "131072"])
+            .args(flags)
+            .run()
+            .expect_status(0);
+    }
+}
+
+#[test]
+fn what_needs_the_weights_file_says_so() {
+    for flags in [["--placement", "tensors"], ["--n-gpu-layers", "10"]] {
+        let run = tool(&rig(12282, 64.0), &moe()).args(flags).run();
+        assert!(run.stderr.contains("--model FILE.gguf"), "{}", run.stderr);
+        run.expect_error("INPUT_USAGE");
+    }
+    tool(&rig(12282, 64.0), &moe())
+        .args(["--model", "config.json"])
+        .run()
+        .expect_error("INPUT_BAD_MODEL_FILE");
+}
+
+#[test]
+fn the_frontier_is_one_table() {
+    let run = tool(&rig(12282, 64.0), &moe())
+        .arg("--frontier")
+        .run()
+        .expect_status(0);
+    let rows = run.json()["rows"].as_array().unwrap().len();
+    // Contexts 4k, 8k, 16k, 32k and the model's own 40k; three cache types; 0 to 48 layers.
+    assert_eq!(rows, 5 * 3 * 49);
+    assert!(run.stderr.contains("forecast"), "{}", run.stderr);
+}
+
 #[test]
 fn help_names_every_exit_status() {
     let run = Tool::new("plan").arg("--help").run().expect_status(0);

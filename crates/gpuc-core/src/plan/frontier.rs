@@ -100,6 +100,7 @@ fn rows(
 ) -> Result<(), PlanError> {
     table.footprint_source = footprint.source().into();
     let request = problem.request(footprint)?;
+    let ctx = problem.ctx()?;
     let ram = request.ram.clone()?;
     let moe = footprint.moe_layers();
     let last = if moe > 0 {
@@ -129,7 +130,7 @@ fn rows(
             .is_some_and(|mib| candidate.fits(mib * MIB as f64));
         let enough_ram = ram.is_none_or(|bytes| candidate.usage.host_bytes <= bytes);
         table.rows.push(FrontierRow {
-            ctx: request.flags.ctx,
+            ctx,
             cache_type: cache_type.clone(),
             n_cpu_moe: (moe > 0).then_some(candidate.placement.n_cpu_moe),
             n_gpu_layers: candidate.placement.gpu_layers,

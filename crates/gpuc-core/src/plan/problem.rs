@@ -33,6 +33,9 @@ pub enum PlanError {
         "--n-gpu-layers of a mixture of experts needs the weights file: a configuration does not say what each block holds"
     )]
     BlocksUnknown,
+    /// Placement tensor by tensor of a model whose tensors are not known.
+    #[error("--placement tensors needs the weights file: a configuration does not name tensors")]
+    TensorsUnknown,
 }
 
 impl Coded for PlanError {
@@ -41,7 +44,7 @@ impl Coded for PlanError {
             Self::Rig(e) => e.code(),
             Self::Setting(e) => e.code(),
             Self::UnknownContext => Code::InputBadModelConfig,
-            Self::BlocksUnknown => Code::InputUsage,
+            Self::BlocksUnknown | Self::TensorsUnknown => Code::InputUsage,
         }
     }
 
@@ -52,6 +55,7 @@ impl Coded for PlanError {
             Self::UnknownContext => {
                 Some("give --ctx N, or a config.json with max_position_embeddings".into())
             }
+            Self::TensorsUnknown => Some("give --model FILE.gguf, or --placement layers".into()),
             Self::BlocksUnknown => Some("give --model FILE.gguf, or --n-cpu-moe N".into()),
         }
     }
@@ -102,8 +106,10 @@ pub struct Wish {
     pub ctx: u64,
     /// Context filled when decode is judged; none is the whole context.
     pub depth: Option<u64>,
-    /// Sequences.
-    pub sequences: u64,
+    /// Sequences that each keep a context of their own.
+    pub batch: u64,
+    /// Sequences that share one context, as llama.cpp's `-np` counts them.
+    pub parallel: Option<u64>,
     /// Tokens evaluated at a time.
     pub ubatch: u64,
     /// Type of the K cache.
@@ -177,6 +183,9 @@ impl Problem<'_> {
         if self.wish.gpu_layers.is_some() && !footprint.by_blocks() {
             return Err(PlanError::BlocksUnknown);
         }
+        if self.wish.search == Search::Tensors {
+            return Err(PlanError::TensorsUnknown);
+        }
         use_it(&footprint)
     }
 
@@ -194,6 +203,16 @@ impl Problem<'_> {
             (0, own) => own.filter(|c| *c > 0).ok_or(PlanError::UnknownContext),
             (ctx, _) => Ok(ctx),
         }
+    }
+
+    /// Tokens of context for all sequences together, as llama.cpp's `-c` counts them.
+    fn cells(&self, ctx: u64) -> u64 {
+        ctx.saturating_mul(self.wish.batch)
+    }
+
+    /// Sequences served at once.
+    fn sequences(&self) -> u64 {
+        self.wish.parallel.unwrap_or(self.wish.batch)
     }
 
     fn closed_form(&self) -> Result<Option<ClosedForm<'_>>, PlanError> {
@@ -218,8 +237,8 @@ impl Problem<'_> {
             ClosedFormSetting {
                 expert_bpw,
                 non_expert_bpw,
-                kv_bytes: scaled(model.kv_bytes(ctx, wish.sequences, wish.ubatch)),
-                kv_read_bytes: scaled(model.kv_read_bytes(depth, wish.sequences)),
+                kv_bytes: scaled(model.kv_bytes(ctx, wish.batch, wish.ubatch)),
+                kv_read_bytes: scaled(model.kv_read_bytes(depth, wish.batch)),
             },
         ))
     }
@@ -235,12 +254,12 @@ impl Problem<'_> {
         };
         let ctx = self.ctx()?;
         let setting = Setting {
-            ctx,
+            ctx: self.cells(ctx),
             type_k: self.wish.type_k,
             type_v: self.wish.type_v,
             ubatch: self.wish.ubatch,
             flash_attn: self.wish.flash_attn,
-            n_seq: self.wish.sequences,
+            n_seq: self.sequences(),
         };
         facts.check(&setting)?;
         let depth = self.wish.depth.unwrap_or(ctx).min(ctx);
@@ -270,13 +289,14 @@ impl Problem<'_> {
             forced_layers: wish.gpu_layers,
             points: self.points,
             flags: FlagSetting {
-                ctx,
+                // The contract's short flags name the context of one sequence.
+                ctx: if exact { self.cells(ctx) } else { ctx },
                 flash_attn: wish.flash_attn,
                 exact: exact.then(|| ExactFlags {
                     ubatch: wish.ubatch,
                     cache_type_k: name(wish.type_k),
                     cache_type_v: name(wish.type_v),
-                    parallel: wish.sequences,
+                    parallel: self.sequences(),
                 }),
             },
             assumptions: self.assumptions(ctx),
@@ -304,7 +324,7 @@ impl Problem<'_> {
             non_expert_bpw: rest.map(|x| round_to(x, 3)),
             ctx_len: Some(ctx),
             depth: wish.depth,
-            batch: Some(wish.sequences),
+            batch: Some(wish.batch),
             overhead_mib: Some(wish.margin_mib),
             kv_dtype: Some(cache.to_lowercase()),
             model_total_b: total,
