@@ -449,11 +449,12 @@ fn without_no_bench_ram_is_measured_and_the_rest_says_why_not() {
     }
     let bandwidth = &document["hardware"]["bandwidth"];
     assert_eq!(bandwidth["pcie_h2d_gbps"], Value::Null);
+    let method = bandwidth["method"].as_str().unwrap();
+    assert!(method.contains("PCIe: not measured: ") && method.contains("NVMe: not measured: "));
+    let pinned = &document["hardware"]["memory"]["pinnable_method"];
     assert!(
-        bandwidth["method"]
-            .as_str()
-            .unwrap()
-            .contains("not measured")
+        pinned.as_str().unwrap().starts_with("not measured: "),
+        "{pinned}"
     );
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::CommonArgs;
-use crate::values::{memory_size, positive};
+use crate::values::{at_least_one, memory_size, positive};
 
 const AFTER: &str = "\
 Examples:
@@ -17,6 +17,7 @@ Examples:
 Environment:
   GPU_CONTAINER_BENCH_DIR  the folder for the NVMe benchmark, unless --bench-dir names one
   CUDA_VISIBLE_DEVICES     the GPUs to choose from
+  GPUC_CUDA_LIB            the only CUDA driver library to try
   GPUC_NVML_LIB            the only NVML library to try
 
 Exit status:
@@ -53,10 +54,17 @@ pub struct Args {
     #[arg(long)]
     pub no_bench: bool,
 
-    /// Folder on the NVMe drive to measure [default: $GPU_CONTAINER_BENCH_DIR, else /bench]; this
-    /// version measures no NVMe yet
+    /// Folder on the NVMe drive to measure [default: $GPU_CONTAINER_BENCH_DIR, else /bench]
     #[arg(long, value_name = "DIR")]
     pub bench_dir: Option<PathBuf>,
+
+    /// Seconds that each of the two NVMe passes is timed
+    #[arg(long, value_name = "SECONDS", default_value = "8", value_parser = pass_seconds)]
+    pub bench_seconds: u64,
+
+    /// Size of the file that the NVMe passes read
+    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = file_size)]
+    pub bench_size: u64,
 
     /// Write the profile to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
@@ -72,7 +80,7 @@ pub struct Args {
         long,
         value_name = "GPU",
         requires = "ram",
-        conflicts_with = "from_profile"
+        conflicts_with_all = ["from_profile", "emit_baseline"]
     )]
     pub what_if: Option<String>,
 
@@ -107,6 +115,21 @@ pub struct Args {
     /// Show the whole chain of causes of an error
     #[arg(long)]
     pub debug: bool,
+}
+
+/// fio runs for hours when told so; nobody means that.
+fn pass_seconds(text: &str) -> Result<u64, String> {
+    match at_least_one(text) {
+        Ok(n) if n <= 600 => Ok(n),
+        _ => Err("expected whole seconds from 1 to 600".into()),
+    }
+}
+
+fn file_size(text: &str) -> Result<u64, String> {
+    match memory_size(text)? {
+        bytes if bytes >= 16 << 20 => Ok(bytes),
+        _ => Err("expected at least 16MiB".into()),
+    }
 }
 
 impl Args {

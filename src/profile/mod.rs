@@ -1,7 +1,9 @@
 //! The profile command: the rig as it is, the model as its configuration describes it.
 
 mod args;
+mod attention;
 mod baseline;
+mod bench;
 mod choice;
 mod gpu;
 mod model;
@@ -47,7 +49,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
         None => {
             let (hardware, notes) = match imagined {
                 Some(imagined) => imagined,
-                None => rig::measure(args)?,
+                None => match rig::measure(args)? {
+                    Ok(measured) => measured,
+                    Err(exit) => return Ok(exit),
+                },
             };
             let created = args.given_date().map_or_else(today, Into::into);
             Profile {

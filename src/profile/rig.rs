@@ -2,18 +2,24 @@
 
 use std::path::Path;
 
-use gpuc_core::document::{Bandwidth, Hardware, Memory};
+use gpuc_core::document::{Hardware, Memory};
 use gpuc_core::error::Fault;
+use gpuc_core::exit::Exit;
 use gpuc_core::gpus;
 use gpuc_core::units::{gib, round_to};
 use gpuc_rig::host::{self, HostMemory};
 use gpuc_rig::nvidia::Identity;
 
+use super::attention::Attention;
+use super::bench::Bench;
 use super::{Args, gpu};
 
 /// Reads and, unless that is not wanted, measures this machine.
-pub(super) fn measure(args: &Args) -> Result<(Hardware, Vec<String>), Fault> {
+///
+/// The inner error is the status to end with when that was asked for.
+pub(super) fn measure(args: &Args) -> Result<Result<(Hardware, Vec<String>), Exit>, Fault> {
     let mut notes = Vec::new();
+    let attention = (!args.no_bench).then(Attention::begin);
     let found = gpu::read(args.gpu.as_deref(), &mut notes)?;
     let platform = host::platform(Path::new("/"));
     if platform.wsl2 || platform.os == "windows" {
@@ -23,29 +29,39 @@ pub(super) fn measure(args: &Args) -> Result<(Hardware, Vec<String>), Fault> {
                 .into(),
         );
     }
-    let memory = memory(args.no_bench, &mut notes);
-    let vram = found.chosen.as_ref().and_then(vram_by_its_bus);
-    let bandwidth = Bandwidth {
-        vram_gbps: vram.as_ref().map(|(gbps, _)| *gbps),
-        vram_method: vram.map(|(_, method)| method),
-        method: Some(if args.no_bench {
-            "not measured: --no-bench".into()
-        } else {
-            "PCIe and VRAM: not measured, this version has no GPU benchmark; NVMe: not measured, \
-             this version does not run fio"
-                .into()
-        }),
-        ..Bandwidth::default()
-    };
-    notes.push(if args.no_bench {
-        "No bandwidth was measured (--no-bench): a plan assumes RAM and VRAM rates and says so. Run \
-         without --no-bench, or give the plan --cpu-bw."
-            .into()
-    } else {
-        "PCIe and NVMe rates are unknown: nothing that streams weights over either can be forecast."
-            .into()
-    });
-    Ok((
+    let read = read_memory(&mut notes);
+    let mut memory = read.map_or_else(Memory::default, described);
+    let mut bench = Bench::default();
+    match &attention {
+        None => {
+            bench.bandwidth.method = Some("not measured: --no-bench".into());
+            notes.push(
+                "No bandwidth was measured (--no-bench): a plan assumes RAM and VRAM rates and says \
+                 so. Run without --no-bench, or give the plan --cpu-bw."
+                    .into(),
+            );
+        }
+        Some(attention) => {
+            let available = read.map_or(0, |read| read.available);
+            if read.is_some() {
+                attention.say("RAM: reads by all cores");
+                ram_bandwidth(available, &mut memory, &mut notes);
+            }
+            let gpu = found.chosen.as_ref();
+            bench.gpu(gpu, available, &mut memory, attention, &mut notes);
+            bench.nvme(args, attention, &mut notes);
+            if let Some(exit) = attention.exit() {
+                return Ok(Err(exit));
+            }
+        }
+    }
+    let mut bandwidth = bench.finish();
+    if bandwidth.vram_gbps.is_none() {
+        let other = found.chosen.as_ref().and_then(vram_by_its_bus);
+        bandwidth.vram_gbps = other.as_ref().map(|(gbps, _)| *gbps);
+        bandwidth.vram_method = other.map(|(_, method)| method);
+    }
+    Ok(Ok((
         Hardware {
             gpu: found.gpu,
             gpus: found.listed,
@@ -54,7 +70,7 @@ pub(super) fn measure(args: &Args) -> Result<(Hardware, Vec<String>), Fault> {
             memory: Some(memory),
         },
         notes,
-    ))
+    )))
 }
 
 /// VRAM bandwidth where it was not measured: what its bus can carry, else what the table says.
@@ -77,14 +93,14 @@ fn vram_by_its_bus(gpu: &Identity) -> Option<(f64, String)> {
     Some((card.bandwidth_gbps, method))
 }
 
-fn memory(no_bench: bool, notes: &mut Vec<String>) -> Memory {
+fn read_memory(notes: &mut Vec<String>) -> Option<HostMemory> {
     let read = match HostMemory::read() {
         Ok(read) => read,
         Err(e) => {
             notes.push(format!(
                 "RAM is unknown, so nothing can be placed in it: {e}."
             ));
-            return Memory::default();
+            return None;
         }
     };
     if let Some(group) = read.cgroup {
@@ -95,15 +111,19 @@ fn memory(no_bench: bool, notes: &mut Vec<String>) -> Memory {
             gib(group.left)
         ));
     }
-    let mut memory = Memory {
+    Some(read)
+}
+
+fn described(read: HostMemory) -> Memory {
+    Memory {
         ram_total_gib: Some(round_to(gib(read.total), 2)),
         ram_available_gib: Some(round_to(gib(read.available), 2)),
         ..Memory::default()
-    };
-    if no_bench {
-        return memory;
     }
-    match host::ram_bandwidth(read.available) {
+}
+
+fn ram_bandwidth(available: u64, memory: &mut Memory, notes: &mut Vec<String>) {
+    match host::ram_bandwidth(available) {
         Ok(found) => {
             let (slowest, fastest) = found.spread_gbps;
             memory.cpu_mem_bw_gbps = Some(round_to(found.gbps, 1));
@@ -129,5 +149,4 @@ fn memory(no_bench: bool, notes: &mut Vec<String>) -> Memory {
             ));
         }
     }
-    memory
 }

@@ -5,6 +5,7 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod cuda;
 pub mod gguf;
 pub mod nvml;
 pub mod plans;

@@ -17,26 +17,37 @@ const SOURCE: &str = include_str!("nvml_stub.c");
 ///
 /// Point `GPUC_NVML_LIB` at it. `<library>.conf` may be rewritten while it is in use.
 pub fn stand_in(folder: &Path, defines: &[&str], readings: &str) -> Option<PathBuf> {
+    build(folder, "libnvidia-ml.so.1", SOURCE, defines, readings)
+}
+
+/// A library of this name out of `source`, with a `.conf` of these settings beside it.
+pub fn build(
+    folder: &Path,
+    name: &str,
+    source: &str,
+    defines: &[&str],
+    settings: &str,
+) -> Option<PathBuf> {
     if !cfg!(target_os = "linux") {
-        println!("skipped: the stand-in NVML is built on Linux only");
+        println!("skipped: stand-in libraries are built on Linux only");
         return None;
     }
-    let library = folder.join("libnvidia-ml.so.1");
-    let source = folder.join("nvml_stub.c");
-    std::fs::write(&source, SOURCE).unwrap();
+    let library = folder.join(name);
+    let code = folder.join(format!("{name}.c"));
+    std::fs::write(&code, source).unwrap();
     let built = Command::new("cc")
         .args([
             "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o",
         ])
         .arg(&library)
         .args(defines)
-        .arg(&source)
+        .arg(&code)
         .arg("-ldl")
         .output();
     let output = match built {
         Ok(output) => output,
         Err(e) => {
-            println!("skipped: no C compiler for the stand-in NVML (cc: {e})");
+            println!("skipped: no C compiler for the stand-in libraries (cc: {e})");
             return None;
         }
     };
@@ -47,6 +58,6 @@ pub fn stand_in(folder: &Path, defines: &[&str], readings: &str) -> Option<PathB
     );
     let mut conf = library.clone().into_os_string();
     conf.push(".conf");
-    std::fs::write(conf, readings).unwrap();
+    std::fs::write(conf, settings).unwrap();
     Some(library)
 }

@@ -3,5 +3,6 @@
 pub mod baseline;
 pub mod host;
 pub mod nvidia;
+pub mod storage;
 #[cfg(target_os = "linux")]
 pub mod supervise;

@@ -2,6 +2,7 @@
 //!
 //! A reading that is missing keeps the reason why; none is ever replaced by 0 or a guess.
 
+pub mod cuda;
 mod details;
 mod nvml;
 mod nvml_details;
