@@ -27,10 +27,10 @@ pub fn read_model(path: &Path) -> Result<ModelFile, Fault> {
                 .with_cause(e)
                 .with_hint("check the path; of a split model all files must be in the same folder")
         })?;
-        headers.push(read_gguf(open).map_err(|e| named(file, e.into()))?);
+        headers.push(read_gguf(open).map_err(|e| named(file, e))?);
     }
-    let model = join(headers).map_err(|e| named(path, e.into()))?;
-    let facts = Facts::from_gguf(&model).map_err(|e| named(path, e.into()))?;
+    let model = join(headers).map_err(|e| named(path, e))?;
+    let facts = Facts::from_gguf(&model).map_err(|e| named(path, e))?;
     let name = match facts.name() {
         "" => path
             .file_stem()
@@ -54,13 +54,12 @@ fn unreadable(path: &Path) -> Fault {
 }
 
 /// The fault of a header, with the file that it is about.
-fn named(path: &Path, fault: Fault) -> Fault {
-    let hint = fault.hint().map(str::to_owned);
-    let named = Fault::new(fault.code(), format!("{}: {fault}", path.display())).with_cause(fault);
-    match hint {
-        Some(hint) => named.with_hint(hint),
-        None => named,
+fn named(path: &Path, fault: impl Into<Fault>) -> Fault {
+    let fault = fault.into().about(path.display());
+    if fault.hint().is_some() {
+        return fault;
     }
+    fault.with_hint("name a model's GGUF file; if this is one, download it again")
 }
 
 /// All files of the model that `path` names: a file's own shards, or the one model in a folder.
@@ -78,7 +77,11 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Fault> {
 }
 
 fn only_model_in(dir: &Path) -> Result<PathBuf, Fault> {
-    let entries = fs::read_dir(dir).map_err(|e| unreadable(dir).with_cause(e))?;
+    let entries = fs::read_dir(dir).map_err(|e| {
+        unreadable(dir)
+            .with_hint("check that you may read the folder, or name the file in it")
+            .with_cause(e)
+    })?;
     let mut models: Vec<PathBuf> = entries
         .filter_map(Result::ok)
         .map(|entry| entry.path())
