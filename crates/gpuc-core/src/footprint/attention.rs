@@ -49,7 +49,7 @@ impl Builder<'_> {
             } else {
                 raw_k
             };
-            let v = if self.facts.normed_values {
+            let v = if self.facts.style.normed_values {
                 self.bare_norm(v)
             } else {
                 v
@@ -114,6 +114,9 @@ impl Builder<'_> {
     /// may.
     fn positioned(&mut self, norm: &str, x: Id, bytes: u64) -> Id {
         let x = self.norm(norm, x);
+        if !self.facts.style.positioned {
+            return x;
+        }
         if self.graph.node(x).contiguous {
             return self.graph.unary(&[x, self.inputs.positions]);
         }
@@ -166,7 +169,7 @@ impl Builder<'_> {
             &[q],
         );
         let mut kq = kq;
-        if self.facts.score_cap {
+        if self.facts.style.score_cap {
             kq = self.graph.unary(&[kq]);
         }
         let kq = self.graph.unary(&[kq, mask]);
@@ -216,7 +219,7 @@ impl Builder<'_> {
 
         let kv = self.project("attn_kv_a_mqa", x);
         let kept = self.graph.view(kv, self.rows(latent), false);
-        let kept = if self.facts.layer_norm {
+        let kept = if self.facts.style.layer_norm {
             kept
         } else {
             self.graph.op(self.rows(latent), &[kept])

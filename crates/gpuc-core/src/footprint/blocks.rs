@@ -29,7 +29,10 @@ pub(super) struct Inputs {
     pub(super) window_values_at: Id,
     pub(super) window_mask: Id,
     pub(super) outputs: Id,
+    /// Which cached states the batch's sequences have.
     pub(super) states: Id,
+    /// The part of them that is this batch's.
+    pub(super) own_state: Id,
     /// The states of further sequences: none in a batch of one, but an empty tensor counts.
     pub(super) spare_states: Id,
     /// Rotations of keys in full and in windowed caches.
@@ -56,17 +59,14 @@ impl Rotations {
             let first = heads.next()?;
             let alike = heads.all(|n| n == first);
             let few_bits = kind.block().is_some_and(|(per_block, _)| per_block > 1);
-            (alike && few_bits && first > 0 && first.is_multiple_of(64)).then_some(first)
+            (alike && few_bits && !facts.latent && first > 0 && first.is_multiple_of(64))
+                .then_some(first)
         };
         let largest = |n: u64| 1_u64 << n.trailing_zeros();
         let windows = [WindowKind::Full, WindowKind::Window];
         Self {
             keys: windows.map(|w| width(w, setting.type_k, |l| l.key_length).map(largest)),
-            values: windows.map(|w| {
-                width(w, setting.type_v, |l| l.value_length)
-                    .filter(|_| !facts.latent)
-                    .map(|_| 64)
-            }),
+            values: windows.map(|w| width(w, setting.type_v, |l| l.value_length).map(|_| 64)),
         }
     }
 }
@@ -102,6 +102,7 @@ impl<'a> Builder<'a> {
         } else {
             tokens * 8 * facts.widest_values.max(1)
         };
+        let states = g.input(F32);
         let mut input = |bytes| g.input(bytes);
         let inputs = Inputs {
             positions: input(tokens * F32),
@@ -118,8 +119,9 @@ impl<'a> Builder<'a> {
                 0
             }),
             outputs: input(tokens * F32),
-            states: input(F32),
-            spare_states: input(0),
+            states,
+            own_state: g.view(states, F32, true),
+            spare_states: g.view(states, 0, true),
         };
         Self {
             graph: g,
@@ -185,7 +187,7 @@ impl<'a> Builder<'a> {
 
     /// A norm without weights.
     pub(super) fn bare_norm(&mut self, src: Id) -> Id {
-        if self.facts.layer_norm {
+        if self.facts.style.layer_norm {
             let bytes = self.graph.node(src).bytes;
             return self.graph.op(bytes, &[src]);
         }

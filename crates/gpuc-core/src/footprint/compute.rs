@@ -92,7 +92,7 @@ impl Builder<'_> {
         let joined = self.graph.write(joined, &[by_token, slots, joined]);
         self.graph.expand(x);
         self.graph.expand(joined);
-        if self.facts.scaled_embedding {
+        if self.facts.style.scaled_embedding {
             let scale = self.graph.input(self.tokens * F32);
             return self.graph.unary(&[x, scale]);
         }
@@ -102,6 +102,9 @@ impl Builder<'_> {
     /// One block: attention or recurrence, then feed-forward, each added to the stream.
     fn block(&mut self, layer: &LayerFacts, x: Id, last: bool) -> Id {
         let normed = self.norm("attn_norm", x);
+        if self.facts.architecture.starts_with("qwen3") && !self.facts.recurrence.is_empty() {
+            self.graph.expand(normed);
+        }
         let mixes = layer.kv_heads > 0 && self.has("attn_output");
         let mut out = None;
         if layer.recurrent && (!mixes || self.has("ssm_in")) {
@@ -123,7 +126,7 @@ impl Builder<'_> {
             out = Some(self.norm("post_attention_norm", o));
         }
         let (mut out, mut x, mut normed) = (out, x, normed);
-        if last {
+        if last && !self.facts.style.late_pick {
             // Only rows whose logits are wanted go on; in the worst case that is all of them.
             let pick = |b: &mut Self, id: Id| {
                 let bytes = b.graph.node(id).bytes;
@@ -164,15 +167,30 @@ impl Builder<'_> {
             return middle;
         };
         let f = self.norm("post_ffw_norm", f);
-        if self.facts.residual_first {
+        if self.facts.style.residual_first {
             return self.add(middle, f);
         }
         self.add(f, middle)
     }
 
+    fn pick_kept(&mut self, x: Id) -> Id {
+        self.graph.keep(x);
+        let bytes = self.graph.node(x).bytes;
+        self.graph.op(bytes, &[x, self.inputs.outputs])
+    }
+
     /// The last norm and the logits, both kept until the graph ends.
     fn output(&mut self, x: Id, here: u8) {
-        let x = self.norm("output_norm", x);
+        let mut x = x;
+        // What a prediction head would read on is kept as well.
+        let before_norm = self.facts.style.late_pick && self.facts.architecture == "gpt-oss";
+        if before_norm {
+            x = self.pick_kept(x);
+        }
+        x = self.norm("output_norm", x);
+        if self.facts.style.late_pick && !before_norm {
+            x = self.pick_kept(x);
+        }
         self.graph.keep(x);
         let place = self.weight("output").map_or(here, |w| w.place);
         let logits = self.rows(self.facts.vocabulary);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shape::Shape;
+use super::style::Style;
 use super::tensors::{ExpertTensor, FactTensor};
 
 /// How a block's attention is limited.
@@ -81,18 +82,10 @@ pub struct Facts {
     pub(super) widest_values: u64,
     /// Elements of convolution and of recurrent state that a recurrent block keeps per sequence.
     pub(super) state: (u64, u64),
+    /// How the architecture's graph differs from the plain one.
+    pub(super) style: Style,
     /// Recurrence sizes that the graph needs.
     pub(super) recurrence: Recurrence,
-    /// Whether norms subtract the mean (they then need room of their own).
-    pub(super) layer_norm: bool,
-    /// Whether attention scores are capped.
-    pub(super) score_cap: bool,
-    /// Whether values are normed like keys.
-    pub(super) normed_values: bool,
-    /// Whether the residual is the first operand of a block's last sum, whose place it keeps.
-    pub(super) residual_first: bool,
-    /// Whether embeddings are scaled before the first block.
-    pub(super) scaled_embedding: bool,
     /// What is assumed where the file or our rules say nothing.
     pub(super) assumptions: Vec<String>,
 }
@@ -110,6 +103,13 @@ pub(super) struct Recurrence {
     pub groups: u64,
     /// Heads of the recurrence.
     pub heads: u64,
+}
+
+impl Recurrence {
+    /// Whether the model has no recurrent block.
+    pub(super) fn is_empty(&self) -> bool {
+        self.state == 0
+    }
 }
 
 /// Why a file is not a model that can be planned.

@@ -70,8 +70,7 @@ impl Builder<'_> {
         let chosen = self.graph.view(sorted, scores, false);
         let chosen_rows = self.rows(used);
         let weights = self.graph.op(chosen_rows, &[flat, chosen]);
-        let weights = self.graph.unary(&[weights]);
-        let weights = self.graph.reshape(weights);
+        let weights = self.expert_weights(weights, chosen_rows);
         self.graph.expand(weights);
         let mut cur = self.graph.reshape(x);
         let embedding_rows = self.graph.node(x).bytes;
@@ -120,6 +119,27 @@ impl Builder<'_> {
             self.graph.expand(sum);
         }
         sum
+    }
+
+    /// The weights of the chosen experts, normed and scaled as the model does it.
+    fn expert_weights(&mut self, weights: Id, bytes: u64) -> Id {
+        let mut weights = weights;
+        if self.facts.architecture == "gpt-oss" {
+            let flat = self.graph.reshape(weights);
+            weights = self.graph.op(bytes, &[flat]);
+            weights = self.graph.reshape(weights);
+        }
+        if self.facts.style.weights_normed {
+            let flat = self.graph.reshape(weights);
+            let sum = self.graph.op(self.rows(1), &[flat]);
+            let sum = self.graph.unary(&[sum]);
+            weights = self.graph.op(bytes, &[flat, sum]);
+            weights = self.graph.reshape(weights);
+        }
+        if self.facts.style.weights_scaled {
+            weights = self.graph.unary(&[weights]);
+        }
+        weights
     }
 
     fn by_expert(&mut self, name: &str, x: Id, chosen: Id, used: u64) -> Id {

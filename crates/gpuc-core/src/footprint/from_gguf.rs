@@ -8,6 +8,7 @@ use super::facts::{Facts, FactsError, LayerFacts, Recurrence, WindowKind};
 use super::file_type;
 use super::keys::{Keys, recurrent_blocks, state, windows};
 use super::shape::{classes, shapes};
+use super::style::Style;
 use super::tensors::{ExpertKind, ExpertTensor, FactTensor, role, split_name};
 
 /// The most blocks that are believed.
@@ -140,16 +141,7 @@ impl Facts {
             latent,
             widest_values,
             recurrence,
-            layer_norm: m
-                .get(&format!("{architecture}.attention.layer_norm_rms_epsilon"))
-                .is_none(),
-            score_cap: m
-                .get(&format!("{architecture}.attn_logit_softcapping"))
-                .is_some(),
-            residual_first: ["phi3", "phimoe", "lfm2", "lfm2moe"].contains(&architecture),
-            normed_values: architecture == "gemma4",
-            scaled_embedding: architecture.starts_with("gemma")
-                || m.get(&format!("{architecture}.embedding_scale")).is_some(),
+            style: Style::of(&keys),
             assumptions,
         })
     }

@@ -116,10 +116,12 @@ impl Facts {
             part.weights = part.weights.saturating_add(t.bytes);
         }
         // A tied output is a second copy of the embedding.
-        if let Some(bytes) = self.tied_output
-            && placed.output_on_device()
-        {
-            map.device.weights = map.device.weights.saturating_add(bytes);
+        if let Some(bytes) = self.tied_output {
+            if placed.output_on_device() {
+                map.device.weights = map.device.weights.saturating_add(bytes);
+            } else if self.style.tied_twice {
+                map.host.weights = map.host.weights.saturating_add(bytes);
+            }
         }
         let first = placed.first_block(self);
         for (i, layer) in (0_u64..).zip(&self.layers) {

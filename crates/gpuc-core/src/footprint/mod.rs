@@ -19,6 +19,7 @@ mod keys;
 mod memory;
 mod recurrent;
 mod shape;
+mod style;
 mod tensors;
 
 pub use check::SettingError;

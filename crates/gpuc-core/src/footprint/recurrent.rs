@@ -78,9 +78,12 @@ impl Builder<'_> {
             let a = self.graph.op(per_head, &[a]);
             let b = self.graph.view(both, per_head, false);
             let b = self.graph.op(per_head, &[b]);
+            let b = self.graph.unary(&[b]);
+            let b = self.graph.reshape(b);
             parts.extend([self.gate_of_heads(a), b]);
         } else {
             let a = self.project("ssm_alpha", x);
+            let a = self.graph.reshape(a);
             let a = self.gate_of_heads(a);
             let b = self.project("ssm_beta", x);
             let b = self.graph.reshape(b);
@@ -104,7 +107,6 @@ impl Builder<'_> {
 
     /// The decay of each head.
     fn gate_of_heads(&mut self, a: Id) -> Id {
-        let a = self.graph.reshape(a);
         let place = self.bias("ssm_dt").unwrap_or(self.here);
         let a = self.graph.weighted_unary(place, &[a]);
         let a = self.graph.weighted_unary(place, &[a]);
@@ -135,7 +137,7 @@ impl Builder<'_> {
         };
         let conv = self.graph.unary(&[conv]);
         let xs = self.graph.view(conv, inner, false);
-        let (states, spare) = (self.inputs.states, self.inputs.spare_states);
+        let (own, spare) = (self.inputs.own_state, self.inputs.spare_states);
         let mut parts = vec![xs];
         if second {
             let per_head = self.rows(r.heads);
@@ -158,7 +160,7 @@ impl Builder<'_> {
                 parts.push(self.norm(name, part));
             }
         }
-        parts.push(states);
+        parts.push(own);
         let scan = self.graph.op(inner + elements * 4, &parts);
         self.graph.expand(scan);
         // States of further sequences: none, but the empty tensor takes part.
@@ -173,6 +175,7 @@ impl Builder<'_> {
         let skip = self.graph.op(inner, &[xs]);
         let y = self.graph.unary(&[y, skip]);
         let y = self.graph.op(inner, &[z, y]);
+        let y = self.graph.reshape(y);
         let y = self.norm("ssm_norm", y);
         let y = self.graph.reshape(y);
         self.project("ssm_out", y)
@@ -192,7 +195,7 @@ impl Builder<'_> {
         let conv_in = self.convolution_input(before, bx, row);
         let place = self.weight("shortconv.conv").map_or(self.here, |w| w.place);
         let conv = self.graph.weighted(place, row, &[conv_in]);
-        let y = self.graph.op(row, &[c, conv]);
+        let y = self.graph.sum(row, &[c, conv]);
         let y = self.project("shortconv.out_proj", y);
         self.graph.reshape(y)
     }
