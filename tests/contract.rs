@@ -10,6 +10,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::process::Command;
 
@@ -138,8 +139,12 @@ fn a_number_below_0_is_told_what_is_expected() {
     job.run().expect_status(3);
 }
 
-/// One way to each code that a user can meet.
-fn mistakes() -> Vec<(&'static str, Run)> {
+fn tool(name: &str, args: &[&str]) -> Run {
+    Tool::new(name).args(args).run()
+}
+
+/// One way to each code that an input can meet.
+fn mistakes_of_input() -> Vec<(&'static str, Run)> {
     let plan = |flags: &[&str]| plans::plan(&plans::profile(), &plans::config(), flags);
     let bench = |rows: &Value| {
         receipt("1")
@@ -147,7 +152,6 @@ fn mistakes() -> Vec<(&'static str, Run)> {
             .args(["--bench", "b.json"])
             .run()
     };
-    let tool = |name: &str, args: &[&str]| Tool::new(name).args(args).run();
     let other = json!([{"n_gen": 16, "n_prompt": 0, "avg_ts": 9.0, "n_cpu_moe": 3}]);
     let prefill = json!([{"n_gen": 0, "n_prompt": 16, "avg_ts": 9.0}]).to_string();
     let no_decode = Tool::new("receipt")
@@ -165,6 +169,20 @@ fn mistakes() -> Vec<(&'static str, Run)> {
             "INPUT_BAD_MODEL_CONFIG",
             tool("profile", &["--model-config", "no"]),
         ),
+        (
+            "INPUT_BAD_MODEL_FILE",
+            Tool::new("plan")
+                .file("p.json", plans::profile().to_string())
+                .args(["--profile", "p.json", "--model", "no.gguf"])
+                .run(),
+        ),
+        (
+            "INPUT_UNKNOWN_GPU",
+            tool(
+                "profile",
+                &["--what-if", "Voodoo 2", "--ram", "64GiB", "--ram-bw", "80"],
+            ),
+        ),
         ("INPUT_UNKNOWN_QUANT", plan(&["--quant", "q4_k_x"])),
         (
             "INPUT_BAD_PLAN",
@@ -179,6 +197,12 @@ fn mistakes() -> Vec<(&'static str, Run)> {
             "INPUT_BAD_IMATRIX",
             tool("concentration", &["--imatrix", "no"]),
         ),
+    ]
+}
+
+/// One way to each code that the rig or a job can meet.
+fn mistakes_of_the_rig() -> Vec<(&'static str, Run)> {
+    vec![
         (
             "INPUT_BAD_WATCHDOG_CONFIG",
             tool("watchdog", &["--config", "no"]),
@@ -231,9 +255,23 @@ fn mistakes() -> Vec<(&'static str, Run)> {
 
 #[test]
 fn each_mistake_has_its_code_and_a_hint() {
-    for (code, run) in mistakes() {
+    let mut shown = BTreeSet::new();
+    for (code, run) in mistakes_of_input().into_iter().chain(mistakes_of_the_rig()) {
         let run = run.expect_error(code);
         assert!(run.stderr.contains("\n  hint: "), "{}", run.stderr);
+        shown.insert(code);
+    }
+    // No code of the README's table is beyond reach, but for a fault of our own.
+    let table = include_str!("../README.md")
+        .lines()
+        .filter_map(|l| l.strip_prefix("| `")?.split_once("` | "))
+        .map(|(code, _)| code)
+        .filter(|code| code.contains('_') && code.to_uppercase() == *code);
+    for code in table {
+        assert!(
+            shown.contains(code) || code == "RUNTIME_UNEXPECTED",
+            "{code}"
+        );
     }
 }
 

@@ -47,8 +47,6 @@ pub enum Code {
     IoCommandNotExecutable,
     /// A tool or library that was asked for is not there.
     DepMissing,
-    /// A file that is kept from run to run is in a state that cannot be used.
-    StateUnusable,
     /// The baseline could not be stored.
     RuntimeEmitBaselineFailed,
     /// A fault of ours.
@@ -78,7 +76,6 @@ impl Code {
             Self::IoCommandNotFound => "IO_COMMAND_NOT_FOUND",
             Self::IoCommandNotExecutable => "IO_COMMAND_NOT_EXECUTABLE",
             Self::DepMissing => "DEP_MISSING",
-            Self::StateUnusable => "STATE_UNUSABLE",
             Self::RuntimeEmitBaselineFailed => "RUNTIME_EMIT_BASELINE_FAILED",
             Self::RuntimeUnexpected => "RUNTIME_UNEXPECTED",
         }
