@@ -38,6 +38,7 @@ const UBATCH: u64 = 512;
 Examples:
   gpu-container-plan --profile profile.json --model-config config.json --quant gguf-q4_k_m
   gpu-container-plan --profile profile.json --model-config config.json --ctx 32768 -o plan.json
+  gpu-container-plan --profile profile.json --model model.gguf --calibration-dir calibration
 
 Exit status:
   0  ship: the plan fits and clears the floor

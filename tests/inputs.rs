@@ -1,4 +1,5 @@
-//! Any bytes as any input file of any command: a verdict or a coded error, never a panic.
+//! Each input file of each command: in any encoding, of any bytes. A verdict or a coded error, never
+//! a panic.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
@@ -197,6 +198,47 @@ fn the_good_inputs_are_good() {
     for input in inputs() {
         let run = (input.run)(&input.good);
         assert!(run.status != 2, "{}: {}", input.name, run.stderr);
+    }
+}
+
+/// PowerShell writes UTF-16, editors write a byte-order mark.
+#[test]
+fn text_may_come_from_windows() {
+    for input in inputs() {
+        // A database, weights and what a tool prints are no text files; a calibration store is
+        // written by a receipt, and what is written otherwise does not count there.
+        let Ok(text) = String::from_utf8(input.good.clone()) else {
+            continue;
+        };
+        let others = [
+            "nvidia-smi",
+            "--calibration-dir",
+            "--baseline-db",
+            "--model",
+        ];
+        if others.iter().any(|name| input.name.ends_with(name)) {
+            continue;
+        }
+        let expected = (input.run)(&input.good);
+        let utf16 = |mark: [u8; 2], bytes: fn(u16) -> [u8; 2]| -> Vec<u8> {
+            let units = text.encode_utf16().flat_map(bytes);
+            mark.into_iter().chain(units).collect()
+        };
+        for bytes in [
+            ["\u{feff}".as_bytes(), text.as_bytes()].concat(),
+            utf16([0xff, 0xfe], u16::to_le_bytes),
+            utf16([0xfe, 0xff], u16::to_be_bytes),
+        ] {
+            let run = (input.run)(&bytes);
+            assert_eq!(
+                run.status, expected.status,
+                "{}: {}",
+                input.name, run.stderr
+            );
+            if !input.name.starts_with("watchdog") {
+                assert_eq!(run.stdout, expected.stdout, "{}", input.name);
+            }
+        }
     }
 }
 
