@@ -176,7 +176,7 @@ impl Builder<'_> {
         let out = if let Some(n) = latent {
             // The values are a part of the cached keys and must be turned over first.
             let (per_block, size) = self.setting.type_k.block().unwrap_or((1, 2));
-            let turned = n.saturating_mul(cells) / per_block * size;
+            let turned = (n.saturating_mul(cells) / per_block).saturating_mul(size);
             let values = self.graph.op(turned, &[]);
             let out = self.graph.op(raw, &[values, kq]);
             self.project("attn_v_b", out)
@@ -246,7 +246,7 @@ impl Builder<'_> {
         let k = self.graph.reshape(k);
         self.graph.store(self.here, &[k, keys_at]);
         let head = self.weight("attn_v_b").map_or(latent, |w| w.dims[1]);
-        let bytes = self.rows(head * heads);
+        let bytes = self.rows(head.saturating_mul(heads));
         let out = self.scores(layer, q, mask, bytes, Some(latent));
         self.project("attn_output", out)
     }

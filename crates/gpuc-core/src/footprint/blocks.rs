@@ -100,7 +100,7 @@ impl<'a> Builder<'a> {
         let values_at = if setting.flash_attn || latent {
             tokens * 8
         } else {
-            tokens * 8 * facts.widest_values.max(1)
+            (tokens * 8).saturating_mul(facts.widest_values.max(1))
         };
         let states = g.input(F32);
         let mut input = |bytes| g.input(bytes);

@@ -21,8 +21,8 @@ impl Cells {
     /// What llama.cpp reserves: the context is shared out among the sequences, each share padded;
     /// a window needs room for one batch beside it.
     pub(super) fn of(facts: &Facts, setting: &Setting) -> Self {
-        let streams = setting.n_seq.max(1);
-        let context = setting.ctx.next_multiple_of(CELLS);
+        let streams = setting.sequences();
+        let context = setting.context().next_multiple_of(CELLS);
         let full = (context / streams).next_multiple_of(CELLS).max(CELLS);
         let window = full
             .min(facts.window.saturating_add(setting.batch()))
@@ -73,7 +73,7 @@ pub(super) fn layer_bytes(facts: &Facts, layer: &LayerFacts, setting: &Setting) 
     if layer.recurrent {
         let (conv, state) = facts.state;
         let elements = conv.saturating_add(state);
-        total = total.saturating_add(elements.saturating_mul(F32 * setting.n_seq.max(1)));
+        total = total.saturating_add(elements.saturating_mul(F32 * setting.sequences()));
     }
     total
 }

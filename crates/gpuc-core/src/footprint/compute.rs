@@ -14,6 +14,9 @@ use super::tensors::ExpertKind;
 /// has found its size by then.
 const REPEATS: usize = 2;
 
+/// No real model's distinct blocks have as many tensors; what follows is left out.
+const MOST_TENSORS: usize = 50_000;
+
 /// Bytes of the compute buffers of device and host.
 pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u8]) -> [u64; 2] {
     let mut b = Builder::new(facts, setting, at);
@@ -33,7 +36,7 @@ pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u
         let times = seen.entry((before, kind)).or_default();
         *times += 1;
         before = kind;
-        if *times > REPEATS && i != last {
+        if (*times > REPEATS || b.graph.len() > MOST_TENSORS) && i != last {
             continue;
         }
         b.turn_to(shape, here);

@@ -189,7 +189,9 @@ impl Facts {
 
     /// Bytes of all loaded tensors.
     pub fn weights_bytes(&self) -> u64 {
-        self.tensors.iter().map(|t| t.bytes).sum()
+        self.tensors
+            .iter()
+            .fold(0, |n, t| n.saturating_add(t.bytes))
     }
 
     /// Bytes by block and role, blocks in order; what belongs to no block comes last.
@@ -197,7 +199,8 @@ impl Facts {
         let mut sums: BTreeMap<(u64, super::Role), u64> = BTreeMap::new();
         for t in &self.tensors {
             let key = (t.block.unwrap_or(u64::MAX), t.role);
-            *sums.entry(key).or_default() += t.bytes;
+            let sum = sums.entry(key).or_default();
+            *sum = sum.saturating_add(t.bytes);
         }
         sums.into_iter()
             .map(|((b, r), n)| ((b != u64::MAX).then_some(b), r, n))

@@ -4,6 +4,9 @@ use super::blocks::{Builder, F32};
 use super::facts::LayerFacts;
 use super::graph::Id;
 
+/// More experts a token than any model uses.
+const MOST_EXPERTS_USED: u64 = 512;
+
 impl Builder<'_> {
     /// The feed-forward part of a block over `x`, already normed; none where it has none.
     pub(super) fn feed_forward(&mut self, layer: &LayerFacts, x: Id) -> Option<Id> {
@@ -56,7 +59,7 @@ impl Builder<'_> {
 
     /// The routed experts.
     fn experts(&mut self, layer: &LayerFacts, x: Id) -> Id {
-        let used = layer.experts_used.max(1);
+        let used = layer.experts_used.clamp(1, MOST_EXPERTS_USED);
         let weight_first = self.facts.architecture == "llama4";
         let router = self.project("ffn_gate_inp", x);
         let scores = self.graph.node(router).bytes;

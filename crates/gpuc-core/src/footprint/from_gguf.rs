@@ -15,28 +15,22 @@ use super::tensors::{ExpertKind, ExpertTensor, FactTensor, role, split_name};
 const MAX_BLOCKS: u64 = 4096;
 
 /// Architectures whose graphs these rules were checked against.
-const KNOWN: [&str; 40] = [
+const KNOWN: [&str; 33] = [
     "llama",
     "llama4",
-    "deci",
     "mistral3",
     "qwen2",
     "qwen2moe",
     "qwen3",
     "qwen3moe",
-    "qwen3vl",
-    "qwen3vlmoe",
     "qwen3next",
     "qwen35",
     "qwen35moe",
     "gpt-oss",
-    "deepseek",
     "deepseek2",
-    "glm4",
     "glm4moe",
     "olmo2",
     "olmoe",
-    "gemma",
     "gemma2",
     "gemma3",
     "gemma4",
@@ -44,7 +38,6 @@ const KNOWN: [&str; 40] = [
     "granitemoe",
     "granitehybrid",
     "hunyuan-moe",
-    "hunyuan-dense",
     "ernie4_5",
     "ernie4_5-moe",
     "minimax-m2",
@@ -55,7 +48,7 @@ const KNOWN: [&str; 40] = [
     "lfm2moe",
     "nemotron_h",
     "nemotron_h_moe",
-    "bailingmoe2",
+    "command-r",
 ];
 
 impl Facts {

@@ -9,6 +9,9 @@ pub(super) const DEVICE: u8 = 0;
 /// The host's index.
 pub(super) const HOST: u8 = 1;
 
+/// The largest tensor that is believed: offsets then stay within 64 bits.
+const LARGEST: u64 = 1 << 44;
+
 /// A tensor of a graph.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Id(u32);
@@ -94,7 +97,8 @@ impl Graph {
         self.leafs.iter().copied()
     }
 
-    fn push(&mut self, node: Node) -> Id {
+    fn push(&mut self, mut node: Node) -> Id {
+        node.bytes = node.bytes.min(LARGEST);
         let id = Id(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
         self.nodes.push(node);
         id

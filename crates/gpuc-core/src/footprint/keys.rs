@@ -5,6 +5,12 @@ use crate::header::Metadata;
 use super::facts::Recurrence;
 use super::tensors::FactTensor;
 
+/// The largest number that a key of a real model has; larger ones count as this, so that
+/// products stay within 64 bits.
+const LARGEST: u64 = 1 << 24;
+/// The most elements of a state.
+const LARGEST_STATE: u64 = 1 << 56;
+
 /// Reads keys under the architecture's name.
 pub(super) struct Keys<'a> {
     pub(super) metadata: &'a Metadata,
@@ -13,11 +19,19 @@ pub(super) struct Keys<'a> {
 
 impl Keys<'_> {
     pub(super) fn get(&self, key: &str) -> Option<u64> {
-        self.metadata.u64(&format!("{}.{key}", self.architecture))
+        self.metadata
+            .u64(&format!("{}.{key}", self.architecture))
+            .map(|n| n.min(LARGEST))
     }
 
     pub(super) fn list(&self, key: &str) -> Option<Vec<u64>> {
-        self.metadata.u64s(&format!("{}.{key}", self.architecture))
+        let mut list = self
+            .metadata
+            .u64s(&format!("{}.{key}", self.architecture))?;
+        for n in &mut list {
+            *n = (*n).min(LARGEST);
+        }
+        Some(list)
     }
 
     /// One number for all blocks, or one each.
@@ -142,13 +156,18 @@ pub(super) fn recurrent_blocks(
 
 /// Elements of convolution state and of recurrent state of a recurrent block.
 pub(super) fn state(keys: &Keys, r: &Recurrence, embedding: u64, heads: u64) -> (u64, u64) {
+    let (conv, state) = elements_of_state(keys, r, embedding, heads);
+    (conv.min(LARGEST_STATE), state.min(LARGEST_STATE))
+}
+
+fn elements_of_state(keys: &Keys, r: &Recurrence, embedding: u64, heads: u64) -> (u64, u64) {
     if let Some(taps) = keys.get("shortconv.l_cache").filter(|n| *n > 0) {
         return (embedding.saturating_mul(taps - 1), 0);
     }
     if let Some(head) = keys.get("kda.head_dim").filter(|n| *n > 0) {
         let taps = if r.conv > 0 { r.conv - 1 } else { 3 };
         return (
-            3 * taps * heads * head,
+            (3 * taps).saturating_mul(heads).saturating_mul(head),
             head.saturating_mul(head).saturating_mul(heads),
         );
     }

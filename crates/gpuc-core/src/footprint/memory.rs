@@ -44,8 +44,18 @@ impl Setting {
     /// Tokens of a batch: never more than the context holds.
     pub(super) fn batch(&self) -> u64 {
         self.ubatch
-            .min(self.ctx.saturating_add(255) / 256 * 256)
-            .max(1)
+            .min(self.context().next_multiple_of(256))
+            .clamp(1, 1 << 20)
+    }
+
+    /// The context, within bounds that keep products in 64 bits.
+    pub(super) fn context(&self) -> u64 {
+        self.ctx.min(1 << 40)
+    }
+
+    /// The sequences, likewise.
+    pub(super) fn sequences(&self) -> u64 {
+        self.n_seq.clamp(1, 1 << 16)
     }
 }
 

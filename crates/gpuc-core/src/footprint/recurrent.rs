@@ -32,7 +32,9 @@ impl Builder<'_> {
     fn convolution_input(&mut self, before: Id, x: Id, bytes: u64) -> Id {
         let (conv, _) = self.facts.state;
         let turned = self.graph.view(x, bytes, false);
-        let all = self.graph.op(bytes + conv * 4, &[before, turned]);
+        let all = self
+            .graph
+            .op(bytes.saturating_add(conv * 4), &[before, turned]);
         let last = self.graph.view(all, conv * 4, false);
         self.graph.store(self.here, &[last]);
         all
@@ -91,7 +93,7 @@ impl Builder<'_> {
             parts.extend([a, b]);
         }
         parts.push(state);
-        let net = self.graph.op(inner + elements * 4, &parts);
+        let net = self.graph.op(inner.saturating_add(elements * 4), &parts);
         let after = self.graph.view(net, elements * 4, true);
         self.graph.store(self.here, &[after]);
         let out = self.graph.view(net, inner, true);
@@ -161,7 +163,7 @@ impl Builder<'_> {
             }
         }
         parts.push(own);
-        let scan = self.graph.op(inner + elements * 4, &parts);
+        let scan = self.graph.op(inner.saturating_add(elements * 4), &parts);
         self.graph.expand(scan);
         // States of further sequences: none, but the empty tensor takes part.
         let spare = self.graph.op(0, &[spare]);

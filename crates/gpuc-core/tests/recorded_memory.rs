@@ -1,0 +1,204 @@
+//! The footprint against what llama.cpp itself says it will allocate.
+
+// Tests may panic.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use gpuc_core::footprint::{ExpertKind, Facts, Placed, Setting};
+use gpuc_core::header::{GgmlType, join, read_gguf};
+
+/// A header followed by as many zeros as any file has.
+struct Extended {
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+const LENGTH: u64 = 1 << 50;
+
+impl Read for Extended {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let from = usize::try_from(self.at).unwrap().min(self.bytes.len());
+        let n = out.len().min(self.bytes.len() - from);
+        out[..n].copy_from_slice(&self.bytes[from..from + n]);
+        out[n..].fill(0);
+        self.at += out.len() as u64;
+        Ok(out.len())
+    }
+}
+
+impl Seek for Extended {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.at = match to {
+            SeekFrom::Start(n) => n,
+            SeekFrom::End(n) => LENGTH.checked_add_signed(n).unwrap(),
+            SeekFrom::Current(n) => self.at.checked_add_signed(n).unwrap(),
+        };
+        Ok(self.at)
+    }
+}
+
+fn data(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/data/memory-map")
+        .join(name)
+}
+
+fn facts(name: &str) -> Facts {
+    let bytes = std::fs::read(data(&format!("{name}.header"))).unwrap();
+    let header = read_gguf(Extended { bytes, at: 0 }).unwrap();
+    Facts::from_gguf(&join(vec![header]).unwrap()).unwrap()
+}
+
+struct Row {
+    name: String,
+    setting: Setting,
+    placed: Placed,
+    device: [u64; 3],
+    host: [u64; 3],
+    text: String,
+}
+
+fn rows() -> Vec<Row> {
+    let csv = std::fs::read_to_string(data("llama-cpp-memory.csv")).unwrap();
+    csv.lines()
+        .skip(1)
+        .map(|line| {
+            let f: Vec<&str> = line.split(',').collect();
+            let n = |i: usize| f[i].parse::<u64>().unwrap();
+            let kind = GgmlType::by_name(f[4]).unwrap();
+            Row {
+                name: f[0].trim_end_matches(".gguf").to_owned(),
+                setting: Setting {
+                    ctx: n(3),
+                    type_k: kind,
+                    type_v: kind,
+                    ubatch: n(5),
+                    flash_attn: f[6] == "on",
+                    n_seq: 1,
+                },
+                placed: Placed {
+                    gpu_layers: n(1),
+                    n_cpu_moe: n(2),
+                    ..Placed::default()
+                },
+                device: [n(7), n(8), n(9)],
+                host: [n(10), n(11), n(12)],
+                text: line.to_owned(),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn the_map_is_llama_cpps_own() {
+    let rows = rows();
+    let mut known: BTreeMap<String, Facts> = BTreeMap::new();
+    let mib = |n: u64| n >> 20;
+    let (mut close, mut exact) = (0, 0);
+    for row in &rows {
+        let facts = known
+            .entry(row.name.clone())
+            .or_insert_with(|| facts(&row.name));
+        let map = facts.memory_map(&row.setting, &row.placed);
+        assert_eq!(mib(map.device.weights), row.device[0], "{}", row.text);
+        assert!(
+            mib(map.device.context).abs_diff(row.device[1]) <= 1,
+            "{}",
+            row.text
+        );
+        assert!(
+            mib(map.host.weights).abs_diff(row.host[0]) <= 1,
+            "{}",
+            row.text
+        );
+        assert!(
+            mib(map.host.context).abs_diff(row.host[1]) <= 1,
+            "{}",
+            row.text
+        );
+        let (ours, theirs) = (mib(map.device.compute), row.device[2]);
+        close += usize::from(ours.abs_diff(theirs) <= (theirs / 10).max(32));
+        exact += usize::from(ours == theirs);
+    }
+    println!(
+        "{} rows, compute close in {close}, the same MiB in {exact}",
+        rows.len()
+    );
+    assert!(
+        close * 1000 >= rows.len() * 995,
+        "{close} of {}",
+        rows.len()
+    );
+    assert!(exact * 100 >= rows.len() * 93, "{exact} of {}", rows.len());
+}
+
+#[test]
+fn every_architecture_of_the_corpus_has_rules() {
+    let names: std::collections::BTreeSet<String> = rows().into_iter().map(|r| r.name).collect();
+    for name in names {
+        assert_eq!(facts(&name).notes(), [""; 0], "{name}");
+    }
+}
+
+#[test]
+fn experts_one_by_one_are_n_cpu_moe() {
+    let f = facts("qwen3-30b-a3b.Q4_K_M");
+    let setting = Setting::default();
+    let all = Placed {
+        gpu_layers: 999,
+        n_cpu_moe: 5,
+        ..Placed::default()
+    };
+    let single = Placed {
+        gpu_layers: 999,
+        n_cpu_moe: 0,
+        host_experts: f
+            .experts()
+            .iter()
+            .filter(|e| e.block < 5)
+            .map(|e| (e.block, e.kind))
+            .collect(),
+    };
+    assert_eq!(
+        f.memory_map(&setting, &all),
+        f.memory_map(&setting, &single)
+    );
+    assert_eq!(
+        f.reads(&setting, &all, 100),
+        f.reads(&setting, &single, 100)
+    );
+    let kinds: Vec<ExpertKind> = f.experts().iter().take(3).map(|e| e.kind).collect();
+    assert_eq!(kinds, [ExpertKind::Gate, ExpertKind::Up, ExpertKind::Down]);
+    assert_eq!(f.moe_blocks().len(), 48);
+    assert_eq!(f.quantisation(), Some("Q4_K_M"));
+}
+
+#[test]
+fn what_llama_cpp_refuses_is_refused() {
+    let q8 = GgmlType::by_name("q8_0").unwrap();
+    let q4 = GgmlType::by_name("q4_0").unwrap();
+    let with = |k, v, fa| Setting {
+        type_k: k,
+        type_v: v,
+        flash_attn: fa,
+        ..Setting::default()
+    };
+    let llama = facts("llama-3.1-8b.Q4_K_M");
+    let latent = facts("deepseek-v2-lite.Q4_K_M");
+    let f16 = GgmlType::F16;
+    assert!(llama.check(&with(q8, q4, true)).is_ok());
+    assert!(llama.check(&with(q8, f16, false)).is_ok());
+    let e = llama.check(&with(f16, q8, false)).unwrap_err();
+    assert_eq!(
+        e.to_string(),
+        "a value cache of type Q8_0 needs flash attention"
+    );
+    let e = latent.check(&with(q8, f16, true)).unwrap_err();
+    assert!(e.to_string().contains("types must be equal"), "{e}");
+    let q4_k = GgmlType::by_name("q4_k").unwrap();
+    let e = llama.check(&with(q4_k, q4_k, true)).unwrap_err();
+    assert_eq!(e.to_string(), "no cache can have the type Q4_K");
+}
