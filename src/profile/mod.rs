@@ -6,6 +6,7 @@ mod baseline;
 mod bench;
 mod choice;
 mod gpu;
+mod memory;
 mod model;
 mod registry;
 mod rig;

@@ -6,13 +6,13 @@ use gpuc_core::document::{Hardware, Memory};
 use gpuc_core::error::Fault;
 use gpuc_core::exit::Exit;
 use gpuc_core::gpus;
-use gpuc_core::units::{gib, round_to};
-use gpuc_rig::host::{self, HostMemory};
+use gpuc_core::units::round_to;
+use gpuc_rig::host;
 use gpuc_rig::nvidia::Identity;
 
 use super::attention::Attention;
 use super::bench::Bench;
-use super::{Args, gpu};
+use super::{Args, gpu, memory};
 
 /// Reads and, unless that is not wanted, measures this machine.
 ///
@@ -29,8 +29,8 @@ pub(super) fn measure(args: &Args) -> Result<Result<(Hardware, Vec<String>), Exi
                 .into(),
         );
     }
-    let read = read_memory(&mut notes);
-    let mut memory = read.map_or_else(Memory::default, described);
+    let read = memory::read(&mut notes);
+    let mut memory = read.map_or_else(Memory::default, memory::described);
     let mut bench = Bench::default();
     match &attention {
         None => {
@@ -45,7 +45,7 @@ pub(super) fn measure(args: &Args) -> Result<Result<(Hardware, Vec<String>), Exi
             let available = read.map_or(0, |read| read.available);
             if read.is_some() {
                 attention.say("RAM: reads by all cores");
-                ram_bandwidth(available, &mut memory, &mut notes);
+                memory::bandwidth(available, &mut memory, &mut notes);
             }
             let gpu = found.chosen.as_ref();
             bench.gpu(gpu, available, &mut memory, attention, &mut notes);
@@ -91,62 +91,4 @@ fn vram_by_its_bus(gpu: &Identity) -> Option<(f64, String)> {
     let card = gpus::identify(name, gpu.vram_total_mib.clone().ok()).ok()?;
     let method = format!("assumed: table of GPUs ({})", card.source);
     Some((card.bandwidth_gbps, method))
-}
-
-fn read_memory(notes: &mut Vec<String>) -> Option<HostMemory> {
-    let read = match HostMemory::read() {
-        Ok(read) => read,
-        Err(e) => {
-            notes.push(format!(
-                "RAM is unknown, so nothing can be placed in it: {e}."
-            ));
-            return None;
-        }
-    };
-    if let Some(group) = read.cgroup {
-        notes.push(format!(
-            "A control group limits this process to {:.1} GiB of RAM, of which {:.1} GiB are left; \
-             the page cache is not counted as used.",
-            gib(group.limit),
-            gib(group.left)
-        ));
-    }
-    Some(read)
-}
-
-fn described(read: HostMemory) -> Memory {
-    Memory {
-        ram_total_gib: Some(round_to(gib(read.total), 2)),
-        ram_available_gib: Some(round_to(gib(read.available), 2)),
-        ..Memory::default()
-    }
-}
-
-fn ram_bandwidth(available: u64, memory: &mut Memory, notes: &mut Vec<String>) {
-    match host::ram_bandwidth(available) {
-        Ok(found) => {
-            let (slowest, fastest) = found.spread_gbps;
-            memory.cpu_mem_bw_gbps = Some(round_to(found.gbps, 1));
-            memory.cpu_mem_bw_method = Some(format!(
-                "reads by {} threads, each through a buffer of its own, {:.0} MiB together ({}); \
-                 median of {} passes, which gave {slowest:.1} to {fastest:.1} GB/s",
-                found.threads,
-                found.bytes as f64 / f64::from(1 << 20),
-                match found.cache_bytes {
-                    Some(cache) => format!(
-                        "last-level cache {:.0} MiB",
-                        cache as f64 / f64::from(1 << 20)
-                    ),
-                    None => "the cache's size is not reported".into(),
-                },
-                found.passes,
-            ));
-        }
-        Err(why) => {
-            memory.cpu_mem_bw_method = Some(format!("not measured: {why}"));
-            notes.push(format!(
-                "RAM bandwidth was not measured, so a plan assumes one and says so: {why}."
-            ));
-        }
-    }
 }

@@ -162,6 +162,19 @@ pub struct Memory {
     /// How that was measured.
     #[serde(default)]
     pub cpu_mem_bw_method: Option<String>,
+    /// What the modules could deliver at best, GB/s.
+    #[serde(
+        default,
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ram_theoretical_gbps: Option<f64>,
+    /// Where that comes from, or why it is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ram_theoretical_method: Option<String>,
+    /// Memory nodes, huge pages, samples.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<serde_json::Value>,
 }
 
 /// A model, as the planner needs it.

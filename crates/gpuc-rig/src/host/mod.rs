@@ -3,6 +3,8 @@
 mod bandwidth;
 mod cgroup;
 mod clock;
+mod dmi;
+mod layout;
 mod memory;
 mod platform;
 mod pressure;
@@ -10,6 +12,8 @@ mod pressure;
 pub use bandwidth::{RamBandwidth, ram_bandwidth};
 pub use cgroup::{Allowance, allowance};
 pub use clock::{now, today};
+pub use dmi::{Theoretical, theoretical_bandwidth};
+pub use layout::{HugePages, Node, huge_pages, nodes, transparent_huge_pages};
 pub use memory::{HostMemory, MemoryError};
 pub use platform::platform;
 pub use pressure::HostPressure;
