@@ -501,3 +501,50 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_history_of_a_rig() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = folder.path().join("b.db");
+    let emit = |date: &str, rate: f64| {
+        let mut profile = saved();
+        profile["hardware"]["bandwidth"]["pcie_h2d_gbps"] = json!(rate);
+        with_saved(&profile)
+            .args(["--emit-baseline", "--date", date, "--baseline-db"])
+            .arg(&database)
+            .run()
+            .expect_status(0);
+    };
+    emit("2026-02-01", 12.25);
+    emit("2026-01-01", 24.5);
+    let history = |database: &std::path::Path| {
+        Tool::new("profile")
+            .args(["--baseline-history", "--baseline-db"])
+            .arg(database)
+            .run()
+    };
+    let run = history(&database).expect_status(0);
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(lines[0], "some-card-16g (in-container)", "{}", run.stdout);
+    assert_eq!(lines[1].trim(), "pcie_h2d_gbps");
+    assert!(
+        lines[2].contains("2026-01-01") && lines[2].contains("24.5"),
+        "{}",
+        run.stdout
+    );
+    assert!(
+        lines[3].contains("2026-02-01") && lines[3].contains("-50.0 %"),
+        "{}",
+        run.stdout
+    );
+    // None is made by looking for one.
+    let none = folder.path().join("none.db");
+    history(&none).expect_error("IO_READ_FAILED");
+    assert!(!none.exists());
+    std::fs::write(
+        &none,
+        "a text file, quite long enough to be looked at as a database",
+    )
+    .unwrap();
+    history(&none).expect_error("RUNTIME_EMIT_BASELINE_FAILED");
+}

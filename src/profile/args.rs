@@ -112,6 +112,10 @@ pub struct Args {
     #[arg(long, value_name = "TEXT")]
     pub baseline_context: Option<String>,
 
+    /// Print how the readings in the baseline database moved, and end
+    #[arg(long)]
+    pub baseline_history: bool,
+
     /// Show the whole chain of causes of an error
     #[arg(long)]
     pub debug: bool,

@@ -18,10 +18,7 @@ pub(super) fn emit<E: Serialize>(args: &Args, profile: &Profile<E>) -> Result<()
         return Err(failed("the profile holds no measurement to store")
             .with_hint("profile a machine with a GPU, or leave --emit-baseline out"));
     }
-    let database = match &args.baseline_db {
-        Some(path) => path.clone(),
-        None => default_database()?,
-    };
+    let database = database(args)?;
     let date = args.given_date().unwrap_or(&profile.created);
     let stem = format!("{}-{}", clean(date), slug(&profile.hardware.gpu.name));
     let from = Provenance {
@@ -37,6 +34,14 @@ pub(super) fn emit<E: Serialize>(args: &Args, profile: &Profile<E>) -> Result<()
         .join(format!("{stem}.json"));
     store(&database, &measurements, &from, || keep(profile, &kept))?;
     Ok(())
+}
+
+/// The database that was named, else the user's own.
+pub(super) fn database(args: &Args) -> Result<PathBuf, Fault> {
+    match &args.baseline_db {
+        Some(path) => Ok(path.clone()),
+        None => default_database(),
+    }
 }
 
 fn failed(message: impl Into<String>) -> Fault {
@@ -57,6 +62,17 @@ fn keep<E: Serialize>(profile: &Profile<E>, path: &Path) -> Result<(), Fault> {
 fn measurements(hardware: &Hardware) -> Vec<Measurement> {
     let bandwidth = &hardware.bandwidth;
     let gpu = &hardware.gpu;
+    // These two may be derived or assumed, which is no reading that could move.
+    let vram = bandwidth
+        .vram_gbps
+        .filter(|_| begins(bandwidth.vram_method.as_ref(), "measured"));
+    let memory = hardware.memory.as_ref();
+    let ram = memory.and_then(|m| m.cpu_mem_bw_gbps).filter(|_| {
+        begins(
+            memory.and_then(|m| m.cpu_mem_bw_method.as_ref()),
+            "reads by",
+        )
+    });
     [
         ("pcie_h2d_gbps", bandwidth.pcie_h2d_gbps, "GB/s"),
         ("pcie_d2h_gbps", bandwidth.pcie_d2h_gbps, "GB/s"),
@@ -73,6 +89,8 @@ fn measurements(hardware: &Hardware) -> Vec<Measurement> {
         ),
         ("vram_total", gpu.vram_total_mib, "MiB"),
         ("vram_free", gpu.vram_free_mib, "MiB"),
+        ("vram_gbps", vram, "GB/s"),
+        ("cpu_mem_bw_gbps", ram, "GB/s"),
     ]
     .into_iter()
     .filter_map(|(metric, value, unit)| {
@@ -83,6 +101,10 @@ fn measurements(hardware: &Hardware) -> Vec<Measurement> {
         })
     })
     .collect()
+}
+
+fn begins(method: Option<&String>, with: &str) -> bool {
+    method.is_some_and(|m| m.starts_with(with))
 }
 
 fn surroundings(platform: Option<&Platform>) -> String {

@@ -6,6 +6,7 @@ mod baseline;
 mod bench;
 mod choice;
 mod gpu;
+mod history;
 mod memory;
 mod model;
 mod registry;
@@ -25,6 +26,10 @@ use crate::deliver::{check_writable, deliver_json};
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
     if args.list_gpus {
         registry::list()?;
+        return Ok(Exit::Ok);
+    }
+    if args.baseline_history {
+        history::print(&baseline::database(args)?)?;
         return Ok(Exit::Ok);
     }
     // What can be refused is refused before anything is measured or stored.

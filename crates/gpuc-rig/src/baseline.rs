@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gpuc_core::error::{Code, Coded};
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 /// One measured value.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +31,24 @@ pub struct Provenance {
     pub date: String,
 }
 
-/// The baseline could not be stored.
+/// A measured value as it was stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// What was measured.
+    pub metric: String,
+    /// Its value.
+    pub value: f64,
+    /// Its unit.
+    pub unit: String,
+    /// Where it was measured.
+    pub context: String,
+    /// The profile's file, relative to the database.
+    pub source_file: String,
+    /// ISO date.
+    pub date: String,
+}
+
+/// The baseline could not be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum BaselineError {
     /// SQLite says no.
@@ -42,6 +59,9 @@ pub enum BaselineError {
         /// What it said.
         source: rusqlite::Error,
     },
+    /// There is no database.
+    #[error("there is no baseline database {0}")]
+    None(PathBuf),
     /// The profile could not be kept beside the rows.
     #[error("the profile cannot be kept beside the baseline database")]
     Keep(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -49,10 +69,16 @@ pub enum BaselineError {
 
 impl Coded for BaselineError {
     fn code(&self) -> Code {
-        Code::RuntimeEmitBaselineFailed
+        match self {
+            Self::None(_) => Code::IoReadFailed,
+            Self::Sql { .. } | Self::Keep(_) => Code::RuntimeEmitBaselineFailed,
+        }
     }
 
     fn hint(&self) -> Option<String> {
+        if matches!(self, Self::None(_)) {
+            return Some("store a profile first, with --emit-baseline".into());
+        }
         Some(
             "name a SQLite database, or a new file in a folder you may write, as --baseline-db"
                 .into(),
@@ -129,6 +155,46 @@ pub fn store<E: Into<Box<dyn std::error::Error + Send + Sync>>>(
     }
     keep().map_err(|e| BaselineError::Keep(e.into()))?;
     transaction.commit().map_err(failed)
+}
+
+/// All that is stored, oldest first; nothing is written.
+pub fn history(database: &Path) -> Result<Vec<Stored>, BaselineError> {
+    if !database.exists() {
+        return Err(BaselineError::None(database.to_owned()));
+    }
+    let failed = |source| BaselineError::Sql {
+        path: database.to_owned(),
+        source,
+    };
+    let connection =
+        Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+    connection
+        .busy_timeout(Duration::from_secs(5))
+        .map_err(failed)?;
+    let mut statement = connection
+        .prepare(
+            "SELECT metric, value, unit, context, source_file, measured_date FROM measurements
+             WHERE tool = 'gpu-container-profile' AND value IS NOT NULL
+             ORDER BY measured_date, id",
+        )
+        .map_err(failed)?;
+    let text = |row: &Row<'_>, at| {
+        row.get::<_, Option<String>>(at)
+            .map(Option::unwrap_or_default)
+    };
+    let rows = statement
+        .query_map([], |row| {
+            Ok(Stored {
+                metric: text(row, 0)?,
+                value: row.get(1)?,
+                unit: text(row, 2)?,
+                context: text(row, 3)?,
+                source_file: text(row, 4)?,
+                date: text(row, 5)?,
+            })
+        })
+        .map_err(failed)?;
+    rows.collect::<Result<_, _>>().map_err(failed)
 }
 
 #[cfg(test)]
