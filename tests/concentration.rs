@@ -125,36 +125,6 @@ fn usage_errors_end_with_2() {
 }
 
 #[test]
-fn help_shows_examples_and_statuses() {
-    let help = Tool::new("concentration")
-        .arg("--help")
-        .run()
-        .expect_status(0)
-        .stdout;
-    for part in [
-        "Examples:",
-        "--imatrix imatrix.gguf",
-        "Exit status:",
-        "  5  ",
-    ] {
-        assert!(help.contains(part), "{help}");
-    }
-}
-
-#[test]
-fn a_trace_may_come_from_powershell() {
-    let text = skewed();
-    let bom = ["\u{feff}".as_bytes(), text.as_bytes()].concat();
-    let utf16: Vec<u8> = [0xff, 0xfe]
-        .into_iter()
-        .chain(text.encode_utf16().flat_map(u16::to_le_bytes))
-        .collect();
-    for bytes in [bom, utf16] {
-        run_trace(bytes).expect_status(5);
-    }
-}
-
-#[test]
 fn what_is_no_trace_prints_no_report() {
     let documents = [
         String::new(),
@@ -203,14 +173,6 @@ fn what_is_no_trace_prints_no_report() {
         .run()
         .expect_error("IO_TRACE_UNREADABLE");
     tool().arg("d").run().expect_error("IO_TRACE_UNREADABLE");
-}
-
-#[test]
-fn debug_keeps_the_status() {
-    let run = Tool::new("concentration")
-        .args(["--trace", "nope", "--debug"])
-        .run();
-    run.expect_error("IO_TRACE_UNREADABLE");
 }
 
 #[cfg(unix)]

@@ -113,6 +113,19 @@ fn help_has_examples_and_statuses_and_version_has_the_version() {
             "an example calls {name} itself: {help}"
         );
     }
+    for (name, statuses) in [
+        ("profile", &[0, 2, 130][..]),
+        ("plan", &[0, 2, 3]),
+        ("receipt", &[0, 2, 3, 4]),
+        ("concentration", &[0, 2, 5]),
+        ("watchdog", &[0, 2, 5, 7, 130]),
+    ] {
+        let help = Tool::new(name).arg("--help").run().stdout;
+        let told = help.split("Exit status").nth(1).unwrap();
+        for status in statuses {
+            assert!(told.contains(&format!("  {status} ")), "{status}: {help}");
+        }
+    }
     for name in COMMANDS {
         let version = Tool::new(name).arg("--version").run().expect_status(0);
         assert_eq!(
@@ -141,6 +154,44 @@ fn a_number_below_0_is_told_what_is_expected() {
 
 fn tool(name: &str, args: &[&str]) -> Run {
     Tool::new(name).args(args).run()
+}
+
+#[test]
+fn flags_are_written_out_and_the_last_one_counts() {
+    for name in COMMANDS {
+        tool(name, &["--deb"]).expect_error("INPUT_USAGE");
+    }
+    for (tool, status) in verdicts() {
+        // The watchdog's stream goes on; its --json-out is another flag.
+        if status == 7 || status == 0 {
+            continue;
+        }
+        let run = tool.args(["-o", "a.json", "-o", "b.json"]).run();
+        let run = run.expect_status(status);
+        assert!(run.path("b.json").exists() && !run.path("a.json").exists());
+    }
+    let streams = ["--json-out", "a", "--json-out", "b"];
+    let run = look("0").args(streams).run().expect_status(0);
+    assert!(run.path("b").exists() && !run.path("a").exists());
+}
+
+#[test]
+fn debug_keeps_the_status_and_shows_more() {
+    for (name, args, code) in [
+        (
+            "profile",
+            ["--model-config", "no"],
+            "INPUT_BAD_MODEL_CONFIG",
+        ),
+        ("plan", ["--profile", "no"], "INPUT_BAD_PROFILE"),
+        ("receipt", ["--plan", "no"], "IO_READ_FAILED"),
+        ("concentration", ["--trace", "no"], "IO_TRACE_UNREADABLE"),
+        ("watchdog", ["--config", "no"], "INPUT_BAD_WATCHDOG_CONFIG"),
+    ] {
+        let run = Tool::new(name).args(args).arg("--debug").run();
+        let run = run.expect_error(code);
+        assert!(run.stderr.contains("\n  debug: "), "{}", run.stderr);
+    }
 }
 
 /// One way to each code that an input can meet.

@@ -110,14 +110,6 @@ fn an_output_that_cannot_be_written() {
 }
 
 #[test]
-fn help_names_the_exit_statuses() {
-    let run = Tool::new("profile").arg("--help").run().expect_status(0);
-    assert!(run.stdout.contains("Exit status:") && run.stdout.contains("Examples:"));
-    let run = Tool::new("profile").arg("--version").run().expect_status(0);
-    assert!(run.stdout.starts_with("gpu-container-profile "));
-}
-
-#[test]
 fn debug_keeps_the_status() {
     for config in ["[]", "{", "{\"hidden_size\": 1.5}"] {
         let tool = profile()
