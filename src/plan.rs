@@ -301,6 +301,7 @@ fn rig(args: &PlanArgs, profile: &Profile) -> Result<Rig, Fault> {
     let view = RigView::new(&profile.hardware);
     Ok(Rig {
         gpu: view.gpu_name().to_owned(),
+        compute_capability: profile.hardware.gpu.compute_capability.clone(),
         vram_mib: args.vram_mib.or(view.vram_budget_mib()),
         ram: view.ram_budget_bytes(),
         bandwidths: Bandwidths::resolve(&profile.hardware, args.cpu_bw, args.vram_bw)?,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::forecast::Work;
 use crate::json::number::{count, non_negative, plain};
 
 /// Ship or refuse.
@@ -62,6 +63,9 @@ pub struct Plan {
     /// Roofline bound of decode, tokens a second.
     #[serde(default, deserialize_with = "non_negative")]
     pub ceiling_decode_tok_s: Option<f64>,
+    /// Forecast of prefill, tokens a second; null where the evidence does not carry one.
+    #[serde(default, deserialize_with = "non_negative")]
+    pub predicted_prefill_tok_s: Option<f64>,
     /// Lower end of the calibrated band.
     #[serde(default, deserialize_with = "non_negative")]
     pub predicted_band_low_tok_s: Option<f64>,
@@ -77,6 +81,9 @@ pub struct Plan {
     /// Receipts behind the forecast; 0 when uncalibrated.
     #[serde(default, deserialize_with = "count")]
     pub calibration_n_samples: Option<u64>,
+    /// The work of one token that the forecast rests on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_work: Option<Work>,
     /// The floor that decode must clear, tokens a second.
     #[serde(default = "one", deserialize_with = "non_negative")]
     pub floor_tok_s: Option<f64>,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::forecast::Work;
 use crate::json::number::{count, non_negative};
 
 /// One measurement beside its ceiling.
@@ -40,6 +41,22 @@ pub struct Point {
     /// Context of the plan, tokens.
     #[serde(default, deserialize_with = "count")]
     pub ctx_len: Option<u64>,
+    /// Tokens in the cache when decode was measured.
+    #[serde(
+        default,
+        deserialize_with = "count",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub depth: Option<u64>,
+    /// The work of a token under the plan, so that a later law can be held against the run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode_work: Option<Work>,
+    /// The card.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<String>,
+    /// The build of llama.cpp that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<String>,
     /// ISO date.
     #[serde(default)]
     pub created: Option<String>,

@@ -145,6 +145,16 @@ impl Facts {
         self.blocks
     }
 
+    /// Blocks from `first` on that keep a recurrent state.
+    pub fn recurrent_blocks(&self, first: u64) -> u64 {
+        let skipped = usize::try_from(first).unwrap_or(usize::MAX);
+        self.layers
+            .iter()
+            .skip(skipped)
+            .filter(|l| l.recurrent)
+            .count() as u64
+    }
+
     /// The blocks with routed experts.
     pub fn moe_blocks(&self) -> &[u64] {
         &self.moe_blocks

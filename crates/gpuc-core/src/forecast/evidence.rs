@@ -131,16 +131,19 @@ pub fn evidence(receipts: &str, shapes: &str) -> Vec<Evidence> {
             let model = models.get(get(row, "model"))?;
             let tag = get(row, "quant");
             let by_tag = quant::weights(Some(tag), 2.0, None).ok()?;
-            let (expert_bpw, rest_bpw) =
-                decode_weights(model.family.as_deref(), Some(tag), &by_tag);
+            let (expert_bpw, rest_bpw) = decode_weights(
+                model.family.as_deref(),
+                Some(tag),
+                (by_tag.expert, by_tag.rest),
+            );
             let n_cpu_moe = get(row, "n_cpu_moe").parse().ok()?;
             let depth = get(row, "depth").parse().ok()?;
             let setting = DecodeSetting {
                 expert_bpw,
                 rest_bpw,
                 on_host: model.moe_on_host(n_cpu_moe),
-                depth,
-                batch: 1,
+                cache_read_bytes: model.kv_read_bytes(depth, 1)? as f64,
+                sequences: 1,
             };
             let gpu = get(row, "gpu");
             Some(Evidence {

@@ -8,11 +8,13 @@ mod card;
 pub mod evidence;
 pub mod fit;
 mod law;
+mod outlook;
 mod shipped;
 mod solve;
 mod work;
 
 pub use card::{Backend, Card};
 pub use law::{Law, Rates};
+pub use outlook::{Forecast, Outlook, Stated};
 pub use shipped::{BackendFit, GenerationFit, RegimeFit, Shipped};
 pub use work::{DecodeSetting, Work, decode_weights};

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::document::Model;
-use crate::model::quant::Weights;
 
 /// The work of one decoded token under one placement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -28,14 +27,14 @@ pub struct Work {
 /// Bytes a weight by which a tag is forecast: [`quant`](crate::model::quant)'s, but for gpt-oss,
 /// whose experts are MXFP4 under every tag and whose other tensors are published in Q8_0 where the
 /// tag speaks of the experts only.
-pub fn decode_weights(family: Option<&str>, tag: Option<&str>, by_tag: &Weights) -> (f64, f64) {
+pub fn decode_weights(family: Option<&str>, tag: Option<&str>, by_tag: (f64, f64)) -> (f64, f64) {
     let tag = tag.unwrap_or("").to_lowercase();
     let wide = ["f16", "bf16", "f32"].iter().any(|w| tag.ends_with(w));
     match family {
         Some("gpt_oss") if wide => (4.25 / 8.0, 2.0),
         Some("gpt_oss") => (4.25 / 8.0, 8.5 / 8.0),
-        _ if tag.ends_with("mxfp4") => (by_tag.expert, 8.5 / 8.0),
-        _ => (by_tag.expert, by_tag.rest),
+        _ if tag.ends_with("mxfp4") => (by_tag.0, 8.5 / 8.0),
+        _ => by_tag,
     }
 }
 
@@ -48,10 +47,10 @@ pub struct DecodeSetting {
     pub rest_bpw: f64,
     /// Layers whose experts are in RAM.
     pub on_host: u64,
-    /// Tokens in the cache.
-    pub depth: u64,
+    /// Bytes of cache and state that are read.
+    pub cache_read_bytes: f64,
     /// Sequences.
-    pub batch: u64,
+    pub sequences: u64,
 }
 
 impl Work {
@@ -75,14 +74,13 @@ impl Work {
         let groups = model.kv_groups.as_deref().unwrap_or_default();
         let (mut state, mut state_blocks) = (0.0, 0.0);
         for group in groups.iter().filter(|g| g.state_bytes > 0) {
-            state += group.state_bytes as f64 * setting.batch as f64;
+            state += group.state_bytes as f64 * setting.sequences as f64;
             state_blocks += group.layers as f64;
         }
-        let cache = model.kv_read_bytes(setting.depth, setting.batch)? as f64;
         Some(Self {
             device_weight_bytes: others.saturating_sub(table) as f64 * setting.rest_bpw
                 + active * moe.saturating_sub(on_host) as f64,
-            cache_bytes: cache + state,
+            cache_bytes: setting.cache_read_bytes + state,
             host_weight_bytes: active * on_host as f64,
             dense_blocks: (blocks - moe as f64).max(0.0),
             expert_blocks: moe as f64,
@@ -153,8 +151,8 @@ mod tests {
             expert_bpw: 0.5,
             rest_bpw: 1.0,
             on_host: 1,
-            depth: 100,
-            batch: 1,
+            cache_read_bytes: model().kv_read_bytes(100, 1).unwrap() as f64,
+            sequences: 1,
         };
         let w = Work::of_model(&model(), &setting).unwrap();
         assert_eq!(w.device_weight_bytes, 800.0 + 2.0 * 100.0);
@@ -174,12 +172,8 @@ mod tests {
 
     #[test]
     fn gpt_oss_is_mxfp4_under_every_tag() {
-        let by_tag = Weights {
-            expert: 0.6,
-            rest: 0.7,
-            note: None,
-        };
-        let of = |family, tag| decode_weights(family, Some(tag), &by_tag);
+        let by_tag = (0.6, 0.7);
+        let of = |family, tag| decode_weights(family, Some(tag), by_tag);
         assert_eq!(of(Some("gpt_oss"), "Q8_0"), (0.53125, 1.0625));
         assert_eq!(of(Some("gpt_oss"), "gguf-f16"), (0.53125, 2.0));
         assert_eq!(of(Some("qwen3_moe"), "gguf-q4_k_m"), (0.6, 0.7));

@@ -6,6 +6,7 @@
 
 use super::footprint::{Footprint, Placement, Tier, Usage};
 use crate::document::Model;
+use crate::forecast::{DecodeSetting, Work};
 use crate::units::nearest_bytes;
 
 /// What a closed form is made for.
@@ -19,6 +20,10 @@ pub struct ClosedFormSetting {
     pub kv_bytes: u128,
     /// KV cache that decode reads for a token, bytes.
     pub kv_read_bytes: u128,
+    /// Bytes of an expert weight and of any other weight as the forecast takes them.
+    pub decode_bpw: (f64, f64),
+    /// Sequences.
+    pub sequences: u64,
 }
 
 /// A model in closed form.
@@ -27,6 +32,8 @@ pub struct ClosedForm<'m> {
     model: &'m Model,
     kv_bytes: u128,
     kv_read_bytes: u128,
+    decode_bpw: (f64, f64),
+    sequences: u64,
     shape: Shape,
 }
 
@@ -64,6 +71,8 @@ impl<'m> ClosedForm<'m> {
             model,
             kv_bytes: setting.kv_bytes,
             kv_read_bytes: setting.kv_read_bytes,
+            decode_bpw: setting.decode_bpw,
+            sequences: setting.sequences,
             shape,
         })
     }
@@ -220,6 +229,36 @@ impl Footprint for ClosedForm<'_> {
                     device_read: device_weights + kv_read * share,
                     host_read: host_blocks + (output - output_on_device) + kv_read * (1.0 - share),
                 }
+            }
+        }
+    }
+    fn work(&self, placement: &Placement) -> Option<Work> {
+        let cache = self.kv_read_bytes as f64;
+        match self.shape {
+            Shape::Moe { .. } => {
+                let (expert_bpw, rest_bpw) = self.decode_bpw;
+                let setting = DecodeSetting {
+                    expert_bpw,
+                    rest_bpw,
+                    on_host: self.moe_layers_on_host(placement.n_cpu_moe),
+                    cache_read_bytes: cache,
+                    sequences: self.sequences,
+                };
+                Work::of_model(self.model, &setting)
+            }
+            Shape::Dense { blocks, .. } => {
+                let usage = self.usage(placement);
+                let layers = placement.gpu_layers.unwrap_or(u64::MAX).min(blocks + 1);
+                let on_device = layers.saturating_sub(1) as f64;
+                let cache_bytes = cache * on_device / blocks as f64;
+                Some(Work {
+                    device_weight_bytes: (usage.device_read - cache_bytes).max(0.0),
+                    cache_bytes,
+                    host_weight_bytes: usage.host_read,
+                    dense_blocks: on_device,
+                    host_blocks: blocks as f64 - on_device,
+                    ..Work::default()
+                })
             }
         }
     }

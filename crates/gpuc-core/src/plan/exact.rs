@@ -1,7 +1,10 @@
 //! The footprint from a weights file: each tensor where llama.cpp puts it.
 
+use std::collections::BTreeSet;
+
 use super::footprint::{Footprint, Placement, Tier, Usage};
 use crate::footprint::{Device, ExpertTensor, Facts, Placed, Setting};
+use crate::forecast::Work;
 use crate::units::nearest_bytes;
 
 /// A weights file at one setting.
@@ -115,5 +118,35 @@ impl Footprint for Exact<'_> {
             device_read,
             host_read,
         }
+    }
+
+    fn work(&self, placement: &Placement) -> Option<Work> {
+        let blocks = self.facts.blocks();
+        let on_device = placement.gpu_layers.unwrap_or(u64::MAX).min(blocks + 1);
+        let placed = Placed {
+            gpu_layers: on_device,
+            n_cpu_moe: placement.n_cpu_moe,
+            host_experts: placement.host_experts.clone(),
+        };
+        // The output layer goes first, then the blocks from the last.
+        let first = blocks - on_device.saturating_sub(1);
+        let of_experts = |range: std::ops::Range<u64>| {
+            let moe = self.facts.moe_blocks();
+            moe.iter().filter(|b| range.contains(b)).count() as f64
+        };
+        let experts = of_experts(first..blocks);
+        let partly: BTreeSet<u64> = placement.host_experts.iter().map(|(b, _)| *b).collect();
+        let moved = of_experts(first..placement.n_cpu_moe.max(first)) + partly.len() as f64;
+        let (device, host) = self.facts.reads(&self.setting, &placed, self.depth);
+        let (weights, _) = self.facts.reads(&self.setting, &placed, 0);
+        Some(Work {
+            device_weight_bytes: weights * self.weight_ratio,
+            cache_bytes: device - weights,
+            host_weight_bytes: host * self.weight_ratio,
+            dense_blocks: (blocks - first) as f64 - experts,
+            expert_blocks: experts,
+            state_blocks: self.facts.recurrent_blocks(first) as f64,
+            host_blocks: first as f64 + moved,
+        })
     }
 }

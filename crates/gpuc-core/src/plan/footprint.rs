@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::footprint::{ExpertKind, ExpertTensor};
+use crate::forecast::Work;
 
 /// Where the parts of a model go, in llama.cpp's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,4 +90,7 @@ pub trait Footprint {
 
     /// What a placement costs.
     fn usage(&self, placement: &Placement) -> Usage;
+
+    /// The work of decoding one token, for the forecast; none where too little is known.
+    fn work(&self, placement: &Placement) -> Option<Work>;
 }

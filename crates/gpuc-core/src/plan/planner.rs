@@ -7,6 +7,7 @@ use super::rig::{Bandwidths, RigError};
 use super::search::{Candidate, Search, choose};
 use crate::calibration::{Estimate, Regime, estimate};
 use crate::document::{Assumptions, DeviceMemory, Plan, Point, Verdict};
+use crate::forecast::{Outlook, Work};
 use crate::units::{MIB, as_mib, floor_bytes, round_to};
 
 /// Everything a plan is made from.
@@ -35,6 +36,8 @@ pub(super) struct PlanRequest<'a> {
     pub(super) forced_n: Option<u64>,
     /// `-ngl` as the user wants it, instead of as much as fits.
     pub(super) forced_layers: Option<u64>,
+    /// The forecast, where the card is known.
+    pub(super) outlook: Option<Outlook<'a>>,
     /// Points to calibrate by; none leaves the forecast at the ceiling.
     pub(super) points: Option<&'a [Point]>,
     /// What the flags say beside the placement.
@@ -45,16 +48,53 @@ pub(super) struct PlanRequest<'a> {
 
 impl PlanRequest<'_> {
     /// Decode that a candidate cannot exceed, tokens a second.
+    ///
+    /// The closed form's bound at the full context, but where the card is known: at a depth that
+    /// was asked for, and where that bound is none since the forecast exceeds it, what must be read
+    /// over the best that each tier could give.
     pub(super) fn ceiling(&self, candidate: &Candidate) -> f64 {
-        let Bandwidths { ram, vram } = self.bandwidths;
-        candidate
+        let Bandwidths { ram, vram, .. } = self.bandwidths;
+        let bound = candidate
             .usage
-            .ceiling_tok_s(vram.gbps * 1e9, ram.gbps * 1e9)
+            .ceiling_tok_s(vram.gbps * 1e9, ram.gbps * 1e9);
+        let Some((outlook, work)) = self.outlook(candidate) else {
+            return bound;
+        };
+        let exceeded = || {
+            let forecast = outlook.forecast(&work, bound);
+            forecast.is_some_and(|f| f.centre > bound)
+        };
+        if self.assumptions.depth.is_some() || exceeded() {
+            outlook.ceiling(&work)
+        } else {
+            bound
+        }
     }
 
-    /// The share of the ceiling to expect.
+    /// The forecast on a known card, and what it is asked about.
+    pub(super) fn outlook(&self, candidate: &Candidate) -> Option<(&Outlook<'_>, Work)> {
+        let work = self.footprint.work(&candidate.placement)?;
+        Some((self.outlook.as_ref()?, work))
+    }
+
+    /// The share of the ceiling to expect: by the law of decode where the card is known, else by
+    /// the points of the same regime.
     pub(super) fn forecast(&self, candidate: &Candidate) -> Option<Estimate> {
-        estimate(self.points?, self.regime(candidate))
+        let points = self.points?;
+        let ceiling = self.ceiling(candidate);
+        let by_law = self
+            .outlook(candidate)
+            .and_then(|(outlook, work)| outlook.forecast(&work, ceiling));
+        match by_law {
+            Some(f) if ceiling.is_finite() && ceiling > 0.0 => Some(Estimate {
+                low: (f.low / ceiling).min(1.0),
+                centre: (f.centre / ceiling).min(1.0),
+                high: (f.high / ceiling).min(1.0),
+                samples: f.samples,
+                basis: f.basis,
+            }),
+            _ => estimate(points, self.regime(candidate)),
+        }
     }
 
     /// How much of the model is in RAM: layers' experts, or whole blocks.
@@ -91,6 +131,8 @@ fn blank(floor: f64) -> Plan {
         vram_used_mib: None,
         ram_used_mib: None,
         predicted_decode_tok_s: None,
+        predicted_prefill_tok_s: None,
+        decode_work: None,
         ceiling_decode_tok_s: None,
         predicted_band_low_tok_s: None,
         predicted_band_high_tok_s: None,
@@ -170,6 +212,7 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         ram_used_mib: Some(round_to(as_mib(ram_needed), 1)),
         ceiling_decode_tok_s: Some(round_to(ceiling, 2)),
         predicted_decode_tok_s: predicted,
+        decode_work: request.outlook(&chosen).map(|(_, work)| work),
         predicted_band_low_tok_s: share(|e| e.low),
         predicted_band_high_tok_s: share(|e| e.high),
         calibration_n_samples: Some(forecast.as_ref().map_or(0, |e| e.samples)),

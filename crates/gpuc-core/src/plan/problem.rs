@@ -13,6 +13,7 @@ use super::search::Search;
 use crate::document::{Assumptions, Model, Plan, Point, Verdict};
 use crate::error::{Code, Coded};
 use crate::footprint::{Facts, Setting, SettingError};
+use crate::forecast::{Outlook, decode_weights};
 use crate::header::GgmlType;
 use crate::units::{MIB, round_to};
 
@@ -89,6 +90,8 @@ pub enum Subject<'a> {
 pub struct Rig {
     /// The GPU's name.
     pub gpu: String,
+    /// Its compute capability, where known.
+    pub compute_capability: Option<String>,
     /// VRAM that may be used, MiB, where known.
     pub vram_mib: Option<f64>,
     /// RAM that may be used, bytes, where known.
@@ -239,6 +242,12 @@ impl Problem<'_> {
                 non_expert_bpw,
                 kv_bytes: scaled(model.kv_bytes(ctx, wish.batch, wish.ubatch)),
                 kv_read_bytes: scaled(model.kv_read_bytes(depth, wish.batch)),
+                decode_bpw: decode_weights(
+                    model.family.as_deref(),
+                    model.quant.as_deref(),
+                    (expert_bpw, non_expert_bpw),
+                ),
+                sequences: wish.batch,
             },
         ))
     }
@@ -287,6 +296,7 @@ impl Problem<'_> {
             cpu_only: wish.cpu_only,
             forced_n: wish.n_cpu_moe,
             forced_layers: wish.gpu_layers,
+            outlook: self.outlook(),
             points: self.points,
             flags: FlagSetting {
                 // The contract's short flags name the context of one sequence.
@@ -301,6 +311,22 @@ impl Problem<'_> {
             },
             assumptions: self.assumptions(ctx),
         })
+    }
+
+    /// The forecast by the law of decode: it needs the card's bandwidth, and a card at work.
+    fn outlook(&self) -> Option<Outlook<'_>> {
+        let rig = &self.rig;
+        if self.wish.cpu_only || !rig.bandwidths.card_known {
+            return None;
+        }
+        let Bandwidths { ram, vram, .. } = &rig.bandwidths;
+        Outlook::new(
+            &rig.gpu,
+            rig.compute_capability.as_deref(),
+            vram.stated(),
+            ram.stated(),
+            self.points.unwrap_or_default(),
+        )
     }
 
     fn assumptions(&self, ctx: u64) -> Assumptions {

@@ -2,6 +2,7 @@
 
 use crate::document::Hardware;
 use crate::error::{Code, Coded};
+use crate::forecast::Stated;
 use crate::units::{GIB, MIB};
 
 /// RAM bandwidth when nothing was measured, GB/s: two channels of DDR5-5000.
@@ -48,6 +49,18 @@ pub struct Bandwidths {
     pub ram: Rate,
     /// VRAM.
     pub vram: Rate,
+    /// Whether the VRAM's rate is this card's, be it from a table, and no stand-in for it.
+    pub card_known: bool,
+}
+
+impl Rate {
+    pub(super) fn stated(&self) -> Stated<'_> {
+        Stated {
+            gbps: self.gbps,
+            known: self.known,
+            source: &self.source,
+        }
+    }
 }
 
 impl Bandwidths {
@@ -95,7 +108,11 @@ impl Bandwidths {
                     .into(),
             },
         };
-        Ok(Self { ram, vram })
+        Ok(Self {
+            ram,
+            vram,
+            card_known: vram_flag.or(hardware.bandwidth.vram_gbps).is_some(),
+        })
     }
 }
 

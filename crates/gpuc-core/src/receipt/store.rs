@@ -3,6 +3,7 @@
 use super::measure::Measured;
 use super::prove::ceiling;
 use crate::document::{Plan, Point};
+use crate::forecast::Work;
 
 /// Longest part of a file name that comes from the user, in bytes; names end at 255.
 const LONGEST_PART: usize = 100;
@@ -63,7 +64,25 @@ pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, 
         moe_layers_on_host: plan
             .moe_layers_on_host
             .filter(|n| Some(*n) != plan.n_cpu_moe),
+        depth: measured.depth,
+        decode_work: plan.decode_work.map(|work| at_depth(work, plan, measured)),
+        gpu: None,
+        build: measured.build.clone(),
     })
+}
+
+/// The work at the depth that was measured. A window or a state does not grow with it, so this is
+/// exact for plain attention only; the weights are most of the work in any case.
+fn at_depth(work: Work, plan: &Plan, measured: &Measured) -> Work {
+    let assumed = plan.assumptions.as_ref();
+    let planned = assumed.and_then(|a| a.depth.or(a.ctx_len)).unwrap_or(0);
+    match measured.depth {
+        Some(depth) if planned > 0 => Work {
+            cache_bytes: work.cache_bytes * depth as f64 / planned as f64,
+            ..work
+        },
+        _ => work,
+    }
 }
 
 /// The name of a point's file; `copy` counts from 1, and later copies carry their number.

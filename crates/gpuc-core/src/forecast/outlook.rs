@@ -1,0 +1,361 @@
+//! The forecast on one rig: the shipped law, and what the owner's own receipts make of it.
+
+use super::card::Card;
+use super::law::Rates;
+use super::shipped::{BackendFit, RegimeFit, Shipped};
+use super::work::Work;
+use crate::document::Point;
+
+/// Half the width of a band that holds 80 % of a normal distribution, in standard deviations.
+const QUANTILE: f64 = 1.2816;
+/// RAM can carry this many times what was read from it in a measurement: 17.8 GB/s by one thread
+/// and 30.6 GB/s in decode are known of one machine.
+const RAM_HEADROOM: f64 = 2.0;
+/// A copy within VRAM gets about this share of what the bus can carry.
+const COPY_SHARE: f64 = 0.9;
+/// A band is this much wider where the RAM's rate is assumed.
+const UNKNOWN_RAM: f64 = 1.5;
+/// How many runs the shipped spread between runs counts for beside the owner's own.
+const RUNS_BEFOREHAND: f64 = 4.0;
+/// A point that carries no work counts as this much noisier: only its share of a ceiling is known.
+const OLD_POINT_NOISE: f64 = 1.5;
+/// The source of the points that are shipped.
+const SHIPPED: &str = "shipped";
+
+/// A rate with what is known about it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stated<'a> {
+    /// GB/s.
+    pub gbps: f64,
+    /// Whether it is more than an assumption.
+    pub known: bool,
+    /// Where it comes from, in words.
+    pub source: &'a str,
+}
+
+/// The rates of a rig as the law and as the ceiling take them, bytes a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Tiers {
+    expected: Rates,
+    best: Rates,
+    ram_known: bool,
+}
+
+/// The forecast on one rig.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outlook<'p> {
+    card: Card,
+    fit: BackendFit,
+    tiers: Tiers,
+    points: Vec<&'p Point>,
+}
+
+/// A forecast with its band, tokens a second.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Forecast {
+    /// Lower end of the 80 % band.
+    pub low: f64,
+    /// The forecast.
+    pub centre: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Measurements behind it, the owner's included.
+    pub samples: u64,
+    /// How it was derived, in words.
+    pub basis: String,
+}
+
+fn tiers(vram: Stated<'_>, ram: Stated<'_>) -> Tiers {
+    // The law is fitted to what the bus can carry, so a measured copy is taken back to that.
+    let bus = if vram.source.starts_with("measured") {
+        vram.gbps / COPY_SHARE
+    } else {
+        vram.gbps
+    };
+    let headroom = if ram.source.contains("theoretical") {
+        1.0
+    } else {
+        RAM_HEADROOM
+    };
+    Tiers {
+        expected: Rates {
+            vram: bus * 1e9,
+            ram: ram.gbps * 1e9,
+        },
+        best: Rates {
+            vram: bus * 1e9,
+            ram: ram.gbps * headroom * 1e9,
+        },
+        ram_known: ram.known,
+    }
+}
+
+impl<'p> Outlook<'p> {
+    /// The outlook on a card of this name and these rates; the points that are not shipped are the
+    /// owner's receipts. None for a card that nothing is known of.
+    pub fn new(
+        gpu: &str,
+        capability: Option<&str>,
+        vram: Stated<'_>,
+        ram: Stated<'_>,
+        points: &'p [Point],
+    ) -> Option<Self> {
+        let card = Card::of(gpu, capability)?;
+        let fit = Shipped::load()?.of(card.backend)?.clone();
+        let own = |p: &&Point| p.source.as_deref() != Some(SHIPPED);
+        Some(Self {
+            card,
+            fit,
+            tiers: tiers(vram, ram),
+            points: points.iter().filter(own).collect(),
+        })
+    }
+
+    /// Decode that no run can exceed: every byte once, each tier at the best it could give, tokens
+    /// a second.
+    pub fn ceiling(&self, work: &Work) -> f64 {
+        let Rates { vram, ram } = self.tiers.best;
+        1.0 / work.least_seconds(vram, ram)
+    }
+
+    fn regime(&self, work: &Work) -> Option<RegimeFit> {
+        if work.in_vram() {
+            Some(self.fit.in_vram)
+        } else {
+            self.fit.offload
+        }
+    }
+
+    fn shipped_rate(&self, work: &Work) -> f64 {
+        let (generation, _) = self.fit.generation(self.card);
+        1.0 / self.fit.law.seconds(work, self.tiers.expected, generation)
+    }
+
+    /// The forecast of `work`, whose ceiling in the plan is `ceiling` tokens a second; none where
+    /// nothing was measured of its kind.
+    ///
+    /// In logarithms, the rig differs from the law by a normally distributed offset, and a run from
+    /// the rig by another; the owner's receipts of the same regime narrow both.
+    pub fn forecast(&self, work: &Work, ceiling: f64) -> Option<Forecast> {
+        let regime = self.regime(work)?;
+        let shipped = self.shipped_rate(work);
+        if !(shipped.is_finite() && shipped > 0.0) {
+            return None;
+        }
+        let (_, wider) = self.fit.generation(self.card);
+        let guess = if work.in_vram() || self.tiers.ram_known {
+            1.0
+        } else {
+            UNKNOWN_RAM
+        };
+        let spread = regime.spread * wider * guess;
+        let receipts = self.receipts(work, shipped, ceiling);
+        let card = format!("{} {}", self.card.backend.key(), self.card.generation);
+        let where_ = if work.in_vram() {
+            "in VRAM"
+        } else {
+            "with experts in RAM"
+        };
+        let shipped_basis = format!(
+            "a law of {card} fitted to {} measurements {where_} on {} cards",
+            regime.rows, regime.cards
+        );
+        let (offset, spread, basis) = match update(spread, regime.within, &receipts) {
+            None => (0.0, spread, shipped_basis),
+            Some((offset, narrowed)) => (
+                offset,
+                narrowed,
+                format!(
+                    "{} receipt(s) of this rig, {:+.0} % from {shipped_basis}",
+                    receipts.len(),
+                    100.0 * (offset.exp() - 1.0)
+                ),
+            ),
+        };
+        let centre = shipped * offset.exp();
+        Some(Forecast {
+            low: centre * (-spread).exp(),
+            centre,
+            high: centre * spread.exp(),
+            samples: regime.rows + receipts.len() as u64,
+            basis: format!(
+                "{basis}; 80 % band -{:.0} % +{:.0} %",
+                100.0 * (1.0 - (-spread).exp()),
+                100.0 * (spread.exp() - 1.0)
+            ),
+        })
+    }
+
+    /// By how much each of the owner's receipts of this regime is off the law, as a logarithm, and
+    /// how much noisier than a run it is.
+    fn receipts(&self, work: &Work, shipped: f64, ceiling: f64) -> Vec<(f64, f64)> {
+        let of = |p: &&Point| -> Option<(f64, f64)> {
+            let measured = p.measured_tok_s.filter(|m| *m > 0.0)?;
+            let (off, noise) = if let Some(then) = &p.decode_work {
+                if then.in_vram() != work.in_vram() {
+                    return None;
+                }
+                (measured / self.shipped_rate(then), 1.0)
+            } else {
+                let n = p.moe_layers_on_host.or(p.n_cpu_moe).unwrap_or(0);
+                if (n == 0) != work.in_vram() {
+                    return None;
+                }
+                let share = measured / p.ceiling_tok_s.filter(|c| *c > 0.0)?;
+                (share * ceiling / shipped, OLD_POINT_NOISE)
+            };
+            Some((off.ln(), noise)).filter(|(off, _)| off.is_finite())
+        };
+        self.points.iter().filter_map(of).collect()
+    }
+}
+
+/// The offset of the rig and the half-width of the band, from receipts that are `off` the law.
+fn update(spread: f64, within: f64, receipts: &[(f64, f64)]) -> Option<(f64, f64)> {
+    if receipts.is_empty() {
+        return None;
+    }
+    let weight = |noise: f64| 1.0 / (noise * noise);
+    let all: f64 = receipts.iter().map(|(_, noise)| weight(*noise)).sum();
+    let mean = receipts
+        .iter()
+        .map(|(off, noise)| off * weight(*noise))
+        .sum::<f64>()
+        / all;
+    let squares: f64 = receipts
+        .iter()
+        .map(|(off, noise)| (off - mean).powi(2) * weight(*noise))
+        .sum();
+    let freedoms = receipts.len() as f64 - 1.0;
+    let run = (RUNS_BEFOREHAND * within * within + squares) / (RUNS_BEFOREHAND + freedoms);
+    let rig = (spread / QUANTILE).powi(2);
+    let certainty = 1.0 / rig + all / run;
+    let offset = mean * (all / run) / certainty;
+    Some((offset, QUANTILE * (1.0 / certainty + run).sqrt()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORK: Work = Work {
+        device_weight_bytes: 1.8e9,
+        cache_bytes: 0.4e9,
+        host_weight_bytes: 0.0,
+        dense_blocks: 0.0,
+        expert_blocks: 48.0,
+        state_blocks: 0.0,
+        host_blocks: 0.0,
+    };
+
+    fn outlook(points: &[Point]) -> Outlook<'_> {
+        let given = |gbps| Stated {
+            gbps,
+            known: true,
+            source: "given",
+        };
+        Outlook::new(
+            "NVIDIA GeForce RTX 4090",
+            None,
+            given(1008.0),
+            given(60.0),
+            points,
+        )
+        .unwrap()
+    }
+
+    fn receipts(n: usize, work: Work, rate: f64) -> Vec<Point> {
+        // A little noise, as runs have.
+        (0..n)
+            .map(|i| Point {
+                n_cpu_moe: Some(0),
+                ceiling_tok_s: Some(400.0),
+                measured_tok_s: Some(rate * (1.0 + 0.01 * (i % 3) as f64)),
+                decode_work: Some(work),
+                ..Point::default()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_owners_receipts_outweigh_the_shipped_law_as_they_come() {
+        let offloaded = Work {
+            device_weight_bytes: 1.0e9,
+            host_weight_bytes: 0.8e9,
+            host_blocks: 24.0,
+            ..WORK
+        };
+        for work in [WORK, offloaded] {
+            let shipped = outlook(&[]).forecast(&work, 400.0).unwrap();
+            for off in [0.6, 1.4] {
+                let truth = shipped.centre * off;
+                let after = |n| {
+                    let points = receipts(n, work, truth);
+                    outlook(&points).forecast(&work, 400.0).unwrap()
+                };
+                let moved = (after(1).centre - shipped.centre) / (truth - shipped.centre);
+                assert!(moved > 0.5, "one receipt moves it {moved:.2} of the way");
+                let three = after(3);
+                assert!(
+                    three.low <= truth && truth <= three.high,
+                    "{three:?} {truth}"
+                );
+                let ten = after(10);
+                assert!((ten.centre / truth - 1.0).abs() < 0.05, "{ten:?} {truth}");
+                let width = (ten.high / ten.centre - 1.0).max(1.0 - ten.low / ten.centre);
+                assert!(width < 0.15, "±{width:.3} after ten");
+                assert!(three.high / three.low > ten.high / ten.low);
+                assert_eq!(ten.samples, shipped.samples + 10);
+            }
+        }
+    }
+
+    #[test]
+    fn old_points_count_by_their_share_of_the_ceiling() {
+        let shipped = outlook(&[]).forecast(&WORK, 400.0).unwrap();
+        let share = shipped.centre / 400.0;
+        let points: Vec<Point> = (0..10)
+            .map(|_| Point {
+                n_cpu_moe: Some(0),
+                n_moe_layers: Some(48),
+                ceiling_tok_s: Some(200.0),
+                measured_tok_s: Some(200.0 * share * 0.7),
+                ..Point::default()
+            })
+            .collect();
+        let ten = outlook(&points).forecast(&WORK, 400.0).unwrap();
+        assert!((ten.centre / shipped.centre - 0.7).abs() < 0.05, "{ten:?}");
+        let other = [Point {
+            n_cpu_moe: Some(9),
+            ..points[0].clone()
+        }];
+        assert_eq!(
+            outlook(&other).forecast(&WORK, 400.0).unwrap().centre,
+            shipped.centre
+        );
+    }
+
+    #[test]
+    fn the_points_that_are_shipped_are_no_receipts_of_this_rig() {
+        let seed = crate::calibration::seed();
+        assert!(outlook(&seed).points.is_empty());
+    }
+
+    #[test]
+    fn a_ceiling_is_one_whatever_the_ram_was_measured_at() {
+        let work = Work {
+            host_weight_bytes: 1e9,
+            ..WORK
+        };
+        let best = 1.0 / (2.2e9 / 1008e9 + 1e9 / 120e9);
+        assert!((outlook(&[]).ceiling(&work) / best - 1.0).abs() < 1e-12);
+        let f = outlook(&[]).forecast(&work, best).unwrap();
+        assert!(f.centre < best);
+    }
+
+    #[test]
+    fn work_of_nothing_is_no_forecast() {
+        let nothing = Work::default();
+        assert!(outlook(&[]).forecast(&nothing, 1.0).is_none());
+    }
+}
