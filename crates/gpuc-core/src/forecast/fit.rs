@@ -105,18 +105,35 @@ impl Fit {
     }
 }
 
-/// Each row's error under a law that was fitted without its card.
-pub fn leave_one_card_out(rows: &[&Evidence]) -> Vec<f64> {
-    let cards: BTreeSet<&str> = rows.iter().map(|r| r.gpu.as_str()).collect();
-    let fits: BTreeMap<&str, Fit> = cards
-        .iter()
-        .map(|card| {
-            let others: Vec<&Evidence> = rows.iter().copied().filter(|r| r.gpu != *card).collect();
-            (*card, Fit::of(&others))
+/// What a row's own group is, when it is to be forecast by the others alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaveOut {
+    /// All rows of its card.
+    Card,
+    /// All rows of its card, and all rows of its model on any card.
+    CardAndModel,
+}
+
+/// Each row's error under a law that was fitted without its group.
+pub fn out_of_sample(rows: &[&Evidence], group: LeaveOut) -> Vec<f64> {
+    let key = |row: &Evidence| match group {
+        LeaveOut::Card => (row.gpu.clone(), String::new()),
+        LeaveOut::CardAndModel => (row.gpu.clone(), row.model.clone()),
+    };
+    let groups: BTreeSet<(String, String)> = rows.iter().map(|r| key(r)).collect();
+    let fits: BTreeMap<(String, String), Fit> = groups
+        .into_iter()
+        .map(|(gpu, model)| {
+            let others = rows.iter().copied();
+            let others: Vec<&Evidence> = others
+                .filter(|r| r.gpu != gpu && r.model != model)
+                .collect();
+            let fit = Fit::of(&others);
+            ((gpu, model), fit)
         })
         .collect();
     rows.iter()
-        .map(|row| fits.get(row.gpu.as_str()).map_or(0.0, |fit| fit.error(row)))
+        .map(|row| fits.get(&key(row)).map_or(0.0, |fit| fit.error(row)))
         .collect()
 }
 
@@ -183,7 +200,7 @@ fn rounded(x: f64) -> f64 {
 /// Fits one backend and judges it.
 pub fn backend(rows: &[&Evidence]) -> Option<BackendFit> {
     let fit = Fit::of(rows);
-    let out_of_sample = leave_one_card_out(rows);
+    let out_of_sample = out_of_sample(rows, LeaveOut::Card);
     let judged: Vec<(&Evidence, f64)> = rows.iter().copied().zip(out_of_sample).collect();
     let of = |offload: bool| -> Vec<(&Evidence, f64)> {
         let mine = judged.iter().copied();

@@ -93,11 +93,13 @@ fn problem<'a>(case: &'a Case, points: &'a [crate::document::Point]) -> Problem<
         },
         rig: Rig {
             gpu: "g".into(),
+            compute_capability: None,
             vram_mib: Some(case.vram_mib),
             ram: Ok(Some(case.ram_gib * 1_073_741_824.0)),
             bandwidths: Bandwidths {
                 ram: rate(80.0),
                 vram: rate(1790.0),
+                card_known: false,
             },
         },
         wish: case.wish.clone(),
