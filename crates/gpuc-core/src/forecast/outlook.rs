@@ -14,7 +14,7 @@ const RAM_HEADROOM: f64 = 2.0;
 /// A copy within VRAM gets about this share of what the bus can carry.
 const COPY_SHARE: f64 = 0.9;
 /// A band is this much wider where the RAM's rate is assumed.
-const UNKNOWN_RAM: f64 = 1.5;
+const UNKNOWN_RAM: f64 = 1.25;
 /// How many runs the shipped spread between runs counts for beside the owner's own.
 const RUNS_BEFOREHAND: f64 = 4.0;
 /// A point that carries no work counts as this much noisier: only its share of a ceiling is known.

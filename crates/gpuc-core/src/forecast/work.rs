@@ -95,6 +95,17 @@ impl Work {
             + self.host_weight_bytes / ram_bytes_s
     }
 
+    /// The same in whole bytes, for the record.
+    #[must_use]
+    pub fn rounded(self) -> Self {
+        Self {
+            device_weight_bytes: self.device_weight_bytes.round(),
+            cache_bytes: self.cache_bytes.round(),
+            host_weight_bytes: self.host_weight_bytes.round(),
+            ..self
+        }
+    }
+
     /// Whether all weights are in VRAM.
     pub fn in_vram(&self) -> bool {
         self.host_weight_bytes <= 0.0

@@ -212,7 +212,7 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         ram_used_mib: Some(round_to(as_mib(ram_needed), 1)),
         ceiling_decode_tok_s: Some(round_to(ceiling, 2)),
         predicted_decode_tok_s: predicted,
-        decode_work: request.outlook(&chosen).map(|(_, work)| work),
+        decode_work: request.outlook(&chosen).map(|(_, work)| work.rounded()),
         predicted_band_low_tok_s: share(|e| e.low),
         predicted_band_high_tok_s: share(|e| e.high),
         calibration_n_samples: Some(forecast.as_ref().map_or(0, |e| e.samples)),
