@@ -1,4 +1,11 @@
 //! The forecast on a known card, and what the owner's receipts make of it, through the binaries.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why it is skipped"
+)]
 
 mod support;
 
