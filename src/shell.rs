@@ -101,7 +101,8 @@ fn usage(e: &clap::Error) -> Exit {
         .take_while(|l| !l.starts_with("Usage:") && !l.starts_with("For more information"))
         .map(|l| l.trim_start_matches("error: "))
         .collect::<Vec<_>>()
-        .join("; ");
+        .join("; ")
+        .replace(":; ", ": ");
     let mut text = format!("ERROR [{}]: {message}\n", Code::InputUsage);
     if let Some(usage) = e.get(ContextKind::Usage) {
         let usage = usage.to_string();
