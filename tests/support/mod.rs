@@ -7,6 +7,7 @@
 
 pub mod cuda;
 pub mod gguf;
+pub mod headers;
 pub mod nvml;
 pub mod plans;
 pub mod watchdog;
