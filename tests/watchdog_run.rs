@@ -151,14 +151,15 @@ fn what_is_wrong_is_found_before_the_job_starts() {
 
 #[test]
 fn a_job_that_cannot_be_started() {
-    supervisor(&[IDLE])
-        .args(["run", "no-such-command"])
-        .run()
-        .expect_error("IO_COMMAND_NOT_FOUND");
-    supervisor(&[IDLE])
-        .args(["run", "/dev/null"])
-        .run()
-        .expect_error("IO_COMMAND_NOT_EXECUTABLE");
+    for (program, status, code) in [
+        ("no-such-command", 127, "IO_COMMAND_NOT_FOUND"),
+        ("/dev/null", 126, "IO_COMMAND_NOT_EXECUTABLE"),
+    ] {
+        let run = supervisor(&[IDLE]).args(["run", program]).run();
+        let run = run.expect_status(status);
+        let error = format!("ERROR [{code}]");
+        assert!(run.stderr.contains(&error), "{}", run.stderr);
+    }
     supervisor(&[IDLE])
         .arg("run")
         .run()

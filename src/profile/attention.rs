@@ -79,7 +79,7 @@ fn listen(state: Arc<State>) {
     let _ = std::thread::Builder::new()
         .name("signals".into())
         .spawn(move || {
-            while let Ok(wake) = signals.wait(None, None) {
+            while let Ok(wake) = signals.wait(&[], None) {
                 if wake.suspend {
                     Signals::pause();
                 }

@@ -23,8 +23,9 @@ See also: gpu-container-watchdog run --help";
 const RUN_HELP: &str = "\
 The job keeps its standard input, output and error; with --json, standard output is the report
 stream alone and the job's output goes to standard error. Limits may stand before or after `run`.
-The job's whole process group is stopped (SIGTERM, after the grace period SIGKILL) on a breach and
-on every other way out.
+Everything the job has started is stopped (SIGTERM, after the grace period SIGKILL) on a breach and
+on every other way out, the watchdog's own death included. A signal to the watchdog that means
+nothing to it (USR1, USR2, WINCH, ...) is handed on to the job.
 
 Examples:
   gpu-container-watchdog run --peaks-out peaks.json -- llama-bench -m model.gguf -o json > bench.json
@@ -32,8 +33,9 @@ Examples:
 
 Exit status:
   the job's own; 128 + n when signal n ended it
-  7 a breach aborted the job
-  2 bad usage or input, no such command, or something could not be written
+  7 a breach aborted the job (the peaks file then says so: aborted)
+  127 no such command    126 it cannot be executed
+  2 bad usage or input, or something could not be written
   130 the watchdog was interrupted    128 + n signal n ended the watchdog";
 
 /// Guards a GPU job: holds GPU power, temperature and memory and host memory against limits, and
@@ -122,9 +124,25 @@ pub struct RunArgs {
     /// Seconds from SIGTERM to SIGKILL when the job is stopped.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = non_negative)]
     pub grace: f64,
+    /// Whether the job gets a control group (v2) of its own where one can be made: it is killed
+    /// in one stroke, however fast it forks.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
+    pub cgroup: CgroupUse,
+    /// Most memory, MiB, that the job's control group may hold; the kernel enforces it.
+    #[arg(long, value_name = "MIB", value_parser = crate::values::positive)]
+    pub memory_max: Option<f64>,
     /// The job: a program and its arguments.
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     pub job: Vec<OsString>,
+}
+
+/// `--cgroup`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum CgroupUse {
+    /// Where one can be made.
+    Auto,
+    /// Never.
+    Off,
 }
 
 impl crate::CommonArgs for Args {

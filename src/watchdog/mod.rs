@@ -130,7 +130,7 @@ fn outcome(
         if now >= ends {
             return Ok(None);
         }
-        match signals.wait(None, Some(ends.min(now + ACTION_LOOK))) {
+        match signals.wait(&[], Some(ends.min(now + ACTION_LOOK))) {
             Ok(wake) => {
                 if let Some(stop) = wake.stop {
                     return Err(stop);

@@ -73,9 +73,11 @@ impl Patrol<'_> {
                 Some(_) => rounds.asked + self.settings.gpu_timeout,
                 None => rounds.next,
             };
+            let bells = [self.gpus.bell(), job.as_ref().and_then(|j| j.bell())];
+            let bells: Vec<_> = bells.into_iter().flatten().collect();
             let wake = self
                 .signals
-                .wait(self.gpus.bell(), Some(due.min(soon)))
+                .wait(&bells, Some(due.min(soon)))
                 .map_err(broken)?;
             if let Some(stop) = wake.stop {
                 return Ok(Cause::Stop(stop));
@@ -84,8 +86,9 @@ impl Patrol<'_> {
                 if wake.suspend {
                     job.pause_together();
                 }
-                if wake.child {
-                    job.follow_pause();
+                job.follow_pause();
+                for signal in wake.forward {
+                    job.forward(signal);
                 }
                 if job.has_ended() {
                     self.last_look(rounds.looks);

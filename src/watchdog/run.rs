@@ -1,6 +1,7 @@
 //! `run`: a job under the watch, stopped on every way out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::Path;
 use std::time::Duration;
 
 use gpuc_core::document::Peaks;
@@ -8,7 +9,7 @@ use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::{Action, HostReading};
 use gpuc_core::units::round_to;
-use gpuc_rig::supervise::{Ended, Job, Remedy, Signals, Stop, Stopped};
+use gpuc_rig::supervise::{Cgroup, Ended, Job, Remedy, Signals, SpawnError, Stop, Stopped};
 
 use super::output::{Outputs, say};
 use super::patrol::Cause;
@@ -39,8 +40,19 @@ pub(super) fn supervise<'a>(
     }
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
+    let cgroup = cgroup(wanted)?;
+    // Before there are other threads: what holds the job is a fork of this process.
+    let mut job = match Job::spawn(
+        &signals,
+        &wanted.program,
+        &wanted.args,
+        settings.json,
+        cgroup,
+    ) {
+        Ok(job) => job,
+        Err(e) => return Ok(not_started(e)),
+    };
     let mut patrol = patrol(settings, &signals, outputs, host)?;
-    let mut job = Job::spawn(&signals, &wanted.program, &wanted.args, settings.json)?;
     let walked = catch_unwind(AssertUnwindSafe(|| patrol.walk(Some(&mut job))));
     let end = match walked {
         Ok(Ok(Cause::Breach)) if !job.has_ended() => breach(&mut job, &remedy, &signals, settings),
@@ -49,7 +61,7 @@ pub(super) fn supervise<'a>(
                 "watchdog: {} received; stopping the job",
                 stop.name()
             ));
-            let how = job.stop(Some(&signals), wanted.grace);
+            let how = job.stop(stop, Some(&signals), wanted.grace, &mut || false);
             End::stopped(stop, how)
         }
         Ok(Ok(Cause::Breach | Cause::JobEnded | Cause::Done(_))) => {
@@ -57,11 +69,11 @@ pub(super) fn supervise<'a>(
         }
         Ok(Err(fault)) => End::failed(
             Failure::Fault(fault),
-            job.stop(Some(&signals), wanted.grace),
+            plainly(&mut job, &signals, wanted.grace),
         ),
         Err(panic) => End::failed(
             Failure::Panic(panic),
-            job.stop(Some(&signals), wanted.grace),
+            plainly(&mut job, &signals, wanted.grace),
         ),
     };
     drop(job);
@@ -69,6 +81,7 @@ pub(super) fn supervise<'a>(
         let peaks = Peaks {
             on_breach: settings.action.to_string(),
             action_taken: end.action_taken,
+            aborted: matches!(end.exit, Ok(Exit::Abort)),
             ended: Some(end.ended),
             elapsed_s: Some(round_to(patrol.started.elapsed().as_secs_f64(), 3)),
             ..patrol.watch.peaks().clone()
@@ -82,6 +95,40 @@ pub(super) fn supervise<'a>(
         Err(Failure::Fault(fault)) => Err(fault),
         Err(Failure::Panic(panic)) => resume_unwind(panic),
     }
+}
+
+/// A group for the job where one can be made; only a limit of memory insists on it.
+fn cgroup(wanted: &JobSettings) -> Result<Option<Cgroup>, Fault> {
+    if !wanted.cgroup {
+        return Ok(None);
+    }
+    match Cgroup::make(Path::new("/"), wanted.memory_max) {
+        Ok(cgroup) => Ok(Some(cgroup)),
+        Err(e) if wanted.memory_max.is_some() => Err(e.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// The statuses that a shell gives where a command cannot be started.
+fn not_started(e: SpawnError) -> Exit {
+    let exit = match e {
+        SpawnError::NotFound { .. } => Exit::Job(127),
+        SpawnError::NotExecutable { .. } => Exit::Job(126),
+    };
+    let fault = Fault::from(e);
+    let mut text = format!("ERROR [{}]: {fault}", fault.code());
+    if let Some(hint) = fault.hint() {
+        text += &format!("\n  hint: {hint}");
+    }
+    for cause in fault.causes().iter().take(1) {
+        text += &format!("\n  cause: {cause}");
+    }
+    say(&text);
+    exit
+}
+
+fn plainly(job: &mut Job, signals: &Signals, grace: Duration) -> (Stopped, Option<Ended>) {
+    job.stop(Stop::Terminate, Some(signals), grace, &mut || false)
 }
 
 /// What went wrong inside the watchdog itself.
@@ -118,13 +165,13 @@ impl End {
 fn breach(job: &mut Job, remedy: &Remedy, signals: &Signals, settings: &Settings) -> End {
     let grace = settings.job.as_ref().map_or(Duration::ZERO, |j| j.grace);
     if settings.action == Action::KillJob {
-        let taken = stopping(job.stop(Some(signals), grace));
+        let taken = stopping(plainly(job, signals, grace));
         say(&format!("watchdog: kill-job: {taken}"));
         return End::aborted(format!("kill-job: {taken}"));
     }
     let mut under_way = remedy.begin(signals);
     let mut early = outcome(&mut under_way, signals, &settings.action, HEAD_START);
-    let stopped = job.stop(Some(signals), grace);
+    let stopped = plainly(job, signals, grace);
     let taken = stopping(stopped);
     say(&format!("watchdog: {taken}"));
     if early == Ok(None) {
@@ -152,11 +199,11 @@ fn over(job: &mut Job, signals: &Signals, wanted: &JobSettings) -> End {
     let left = job.linger(signals, LINGER);
     if left > 0 {
         say(&format!(
-            "watchdog: the job has ended and left {left} process(es) of its group running; \
+            "watchdog: the job has ended and left {left} process(es) running; \
              stopping them, since nobody would watch them"
         ));
     }
-    let (how, ended) = job.stop(Some(signals), wanted.grace);
+    let (how, ended) = plainly(job, signals, wanted.grace);
     let ended = ended.unwrap_or(Ended::Exit(u8::MAX));
     End {
         exit: Ok(Exit::Job(ended.status())),

@@ -8,8 +8,9 @@ use std::time::Duration;
 use gpuc_core::document::Thresholds;
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::safety::{self, Action, Blindness, Limits, Place};
+use gpuc_core::units::floor_bytes;
 
-use super::args::{Args, RunArgs, Sub};
+use super::args::{Args, CgroupUse, RunArgs, Sub};
 use crate::read_input;
 
 /// The reference's floor, and long enough for nvidia-smi to answer.
@@ -41,6 +42,9 @@ pub(super) struct JobSettings {
     pub(super) args: Vec<OsString>,
     pub(super) peaks_out: Option<PathBuf>,
     pub(super) grace: Duration,
+    pub(super) cgroup: bool,
+    /// Bytes.
+    pub(super) memory_max: Option<u64>,
 }
 
 impl Settings {
@@ -93,6 +97,11 @@ impl Settings {
 
 impl JobSettings {
     fn of(run: RunArgs) -> Result<Self, Fault> {
+        let cgroup = run.cgroup == CgroupUse::Auto;
+        if !cgroup && run.memory_max.is_some() {
+            return Err(Fault::new(Code::InputUsage, "--memory-max needs a cgroup")
+                .with_hint("leave --cgroup off away"));
+        }
         let mut words = run.job.into_iter();
         let program = words.next().filter(|p| !p.is_empty()).ok_or_else(|| {
             Fault::new(Code::InputUsage, "run needs a command")
@@ -103,6 +112,8 @@ impl JobSettings {
             args: words.collect(),
             peaks_out: run.peaks_out,
             grace: seconds(run.grace),
+            cgroup,
+            memory_max: run.memory_max.map(|mib| floor_bytes(mib * 1048576.0)),
         })
     }
 }

@@ -171,6 +171,8 @@ pub struct Peaks {
     pub on_breach: String,
     /// The limits in force.
     pub thresholds: Thresholds,
+    /// Whether the job was stopped for it: a job may end with the same status by itself.
+    pub aborted: bool,
     /// What was done, when something was.
     pub action_taken: Option<String>,
     /// How the run ended.

@@ -1,25 +1,28 @@
-//! The supervised job: a process group of its own, stopped whole, on every way out.
+//! The supervised job: a tree held by a guardian, stopped whole, on every way out.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::AsFd as _;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gpuc_core::error::{Code, Coded};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getpid, getppid, tcsetpgrp};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid, tcsetpgrp};
 
-use super::group::Group;
-use super::signals::Signals;
+use super::cgroup::Cgroup;
+use super::guardian::{Guardian, News};
+use super::signals::{Forwarded, Signals, Stop, Wake};
 use super::terminal::Terminal;
+use super::tree::Tree;
 
-/// How often a group that was told to stop is looked at.
+/// How often a job that was told to stop is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a killed group may take to be gone: a process in the kernel's hands dies late.
+/// How long a kill is given before the next.
+const AGAIN: Duration = Duration::from_millis(5);
+/// How long a killed job may take to be gone: a process in the kernel's hands dies late.
 const LAST: Duration = Duration::from_secs(2);
 
 /// How a job ended.
@@ -37,15 +40,6 @@ impl Ended {
         match self {
             Self::Exit(status) => status,
             Self::Signal(n) => 128_u8.saturating_add(n),
-        }
-    }
-
-    fn of(status: ExitStatus) -> Self {
-        let narrow = |n: i32| u8::try_from(n).unwrap_or(u8::MAX);
-        match (status.code(), status.signal()) {
-            (Some(code), _) => Self::Exit(narrow(code)),
-            (None, Some(signal)) => Self::Signal(narrow(signal)),
-            (None, None) => Self::Exit(u8::MAX),
         }
     }
 }
@@ -107,25 +101,28 @@ impl Coded for SpawnError {
 /// A running job. Dropping it stops it.
 #[derive(Debug)]
 pub struct Job {
-    child: Child,
-    group: Group,
+    /// There until the job is stopped.
+    guardian: Option<Guardian>,
+    /// The number of the job itself, and of its process group.
+    leader: Pid,
+    cgroup: Option<Cgroup>,
     terminal: Option<Terminal>,
-    status: Option<Ended>,
-    over: bool,
-    stopped: bool,
+    ended: Option<Ended>,
+    empty: bool,
+    paused: bool,
 }
 
 impl Job {
     /// Starts `program`, which inherits everything but its standard output where that is to go to
     /// standard error.
     ///
-    /// Call it from the thread that lives as long as the process: the kernel kills the job when
-    /// the thread that started it ends.
+    /// Best called before there are other threads: what holds the job is a fork of this process.
     pub fn spawn(
         signals: &Signals,
         program: &OsStr,
         args: &[OsString],
         stdout_to_stderr: bool,
+        cgroup: Option<Cgroup>,
     ) -> Result<Self, SpawnError> {
         let failed = |source: io::Error| {
             let program = program.to_string_lossy().into_owned();
@@ -142,80 +139,207 @@ impl Job {
         }
         let terminal = Terminal::held();
         prepare(&mut command, terminal.is_some());
+        if let Some(cgroup) = &cgroup {
+            cgroup.take_in(&mut command);
+        }
         signals.restore_in(&mut command);
-        let child = command.spawn().map_err(failed)?;
-        let group = Group(Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX)));
+        let mut guardian = Guardian::start(command, cgroup.as_ref()).map_err(failed)?;
+        let leader = match guardian.wait() {
+            Some(News::Started(pid)) => Pid::from_raw(pid),
+            other => {
+                guardian.dismiss(true);
+                if let Some(cgroup) = cgroup {
+                    cgroup.remove();
+                }
+                return Err(failed(match other {
+                    Some(News::NotStarted(errno)) => io::Error::from_raw_os_error(errno),
+                    _ => io::Error::from(io::ErrorKind::BrokenPipe),
+                }));
+            }
+        };
         Ok(Self {
-            child,
-            group,
+            guardian: Some(guardian),
+            leader,
+            cgroup,
             terminal,
-            status: None,
-            over: false,
-            stopped: false,
+            ended: None,
+            empty: false,
+            paused: false,
         })
     }
 
-    /// How the job ended, once it has. The process stays unreaped, so that its number stays its
-    /// own, until [`Job::stop`].
+    /// Whether the job itself has ended; what it started may go on.
     pub fn has_ended(&mut self) -> bool {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        // An error can only be a signal that has no name here: it has ended all the same.
-        self.over |= !matches!(
-            waitid(Id::Pid(self.group.0), flags),
-            Ok(WaitStatus::StillAlive)
-        );
-        self.over
+        self.hear();
+        self.ended.is_some()
+    }
+
+    fn hear(&mut self) {
+        let Some(guardian) = &mut self.guardian else {
+            return;
+        };
+        while let Some(news) = guardian.news() {
+            match news {
+                News::Ended(ended) => self.ended = Some(ended),
+                News::Paused => self.paused = true,
+                News::Empty => self.empty = true,
+                News::Started(_) | News::NotStarted(_) => {}
+            }
+        }
+        if guardian.is_gone() && self.ended.is_none() {
+            // The job dies with its guardian, by the kernel's hand.
+            self.ended = Some(Ended::Signal(9));
+        }
+    }
+
+    /// Becomes readable when there is something to be known about the job.
+    pub fn bell(&self) -> Option<BorrowedFd<'_>> {
+        self.guardian.as_ref().and_then(Guardian::bell)
+    }
+
+    /// Everything the job has started, or what is left of it.
+    fn tree(&self) -> Tree {
+        match &self.guardian {
+            Some(guardian) if !guardian.is_gone() => Tree::below(guardian.pid),
+            // Its orphans have come to us.
+            _ => Tree::below(getpid()),
+        }
+    }
+
+    /// The numbers of all its processes.
+    pub fn processes(&self) -> Vec<i32> {
+        self.tree().numbers()
+    }
+
+    /// What all its processes hold in memory, bytes.
+    pub fn resident(&self) -> u64 {
+        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+        let page = page.ok().flatten().and_then(|n| u64::try_from(n).ok());
+        self.tree()
+            .resident_pages()
+            .saturating_mul(page.unwrap_or(4096))
+    }
+
+    /// The number of the job's first process.
+    pub fn number(&self) -> i32 {
+        self.leader.as_raw()
+    }
+
+    /// Hands a signal on to the job itself.
+    pub fn forward(&mut self, signal: Forwarded) {
+        if !self.has_ended() {
+            // Read a moment ago; its guardian is the only one who could free the number.
+            let _ = kill(self.leader, signal.0);
+        }
     }
 
     /// Gives what a job leaves behind a moment to end by itself, as the `tee` at the end of a
     /// pipeline does, and says how many processes then still run.
     pub fn linger(&mut self, signals: &Signals, most: Duration) -> usize {
-        if self.wait_until_gone(Some(signals), most) {
+        if self.wait_until_gone(Some(signals), Instant::now() + most, &mut || false) {
             0
         } else {
-            self.group.running()
+            self.tree().running()
         }
     }
 
-    /// Stops what is left of the group: asked first, killed after `grace`, or at once when a
-    /// second signal shows that somebody is impatient. Then gives the job's own end.
-    pub fn stop(&mut self, signals: Option<&Signals>, grace: Duration) -> (Stopped, Option<Ended>) {
-        let how = self.stop_group(signals, grace);
-        self.stopped = true;
-        if self.status.is_none() && self.has_ended() {
-            self.status = self.child.try_wait().ok().flatten().map(Ended::of);
+    /// Stops what is left of the job: asked first by `plea`, killed after `grace`, or at once when
+    /// a second signal or `hurry` shows that there is no time. Then gives the job's own end.
+    pub fn stop(
+        &mut self,
+        plea: Stop,
+        signals: Option<&Signals>,
+        grace: Duration,
+        hurry: &mut dyn FnMut() -> bool,
+    ) -> (Stopped, Option<Ended>) {
+        let how = self.stop_tree(plea, signals, grace, hurry);
+        if let Some(guardian) = self.guardian.take() {
+            guardian.dismiss(how != Stopped::StillThere);
+        }
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.remove();
         }
         if let Some(terminal) = self.terminal.take() {
-            terminal.take_from(self.group.0);
+            terminal.take_from(self.leader);
         }
-        (how, self.status)
+        (how, self.ended)
     }
 
-    fn stop_group(&mut self, signals: Option<&Signals>, grace: Duration) -> Stopped {
+    fn stop_tree(
+        &mut self,
+        plea: Stop,
+        signals: Option<&Signals>,
+        grace: Duration,
+        hurry: &mut dyn FnMut() -> bool,
+    ) -> Stopped {
         if self.is_gone() {
             return Stopped::AlreadyOver;
         }
-        self.group.signal(Signal::SIGTERM);
-        // One that is paused cannot end before it goes on.
-        self.group.signal(Signal::SIGCONT);
-        if self.wait_until_gone(signals, grace) {
+        let ends = Instant::now() + grace;
+        self.ask(plea.signal());
+        if plea != Stop::Terminate {
+            // A shell lets its background jobs ignore an interrupt: what the job itself has not
+            // taken along, or a job that does not listen, is asked in the plain way.
+            let mut over = false;
+            let half = Instant::now() + grace / 2;
+            while !over && !self.is_gone() && Instant::now() < half {
+                let next = half.min(Instant::now() + LOOK);
+                match self.wait_a_moment(signals, next) {
+                    Moment::Impatient => return self.kill(),
+                    Moment::Passed if hurry() => return self.kill(),
+                    Moment::Passed => over = self.has_ended(),
+                }
+            }
+            if self.is_gone() {
+                return Stopped::Terminated;
+            }
+            self.ask(Signal::SIGTERM);
+        }
+        if self.wait_until_gone(signals, ends, hurry) {
             return Stopped::Terminated;
         }
-        self.group.signal(Signal::SIGKILL);
-        if self.wait_until_gone(None, LAST) {
-            Stopped::Killed
-        } else {
-            Stopped::StillThere
+        self.kill()
+    }
+
+    fn ask(&self, signal: Signal) {
+        let tree = self.tree();
+        tree.signal(signal);
+        // One that is paused cannot end before it goes on.
+        tree.signal(Signal::SIGCONT);
+    }
+
+    fn kill(&mut self) -> Stopped {
+        let ends = Instant::now() + LAST;
+        loop {
+            if let Some(cgroup) = &self.cgroup {
+                cgroup.kill();
+            }
+            // Again and again: between listing and killing, one more may have been forked.
+            self.tree().kill();
+            let next = ends.min(Instant::now() + AGAIN);
+            if self.wait_until_gone(None, next, &mut || false) {
+                return Stopped::Killed;
+            }
+            if Instant::now() >= ends {
+                return Stopped::StillThere;
+            }
         }
     }
 
     fn is_gone(&mut self) -> bool {
-        // Once reaped, the number may be somebody else's.
-        self.status.is_some() || self.has_ended() && self.group.running() == 0
+        self.hear();
+        let Some(guardian) = &self.guardian else {
+            return true;
+        };
+        self.empty || guardian.is_gone() && self.tree().running() == 0
     }
 
-    fn wait_until_gone(&mut self, signals: Option<&Signals>, most: Duration) -> bool {
-        let ends = Instant::now() + most;
+    fn wait_until_gone(
+        &mut self,
+        signals: Option<&Signals>,
+        ends: Instant,
+        hurry: &mut dyn FnMut() -> bool,
+    ) -> bool {
         loop {
             if self.is_gone() {
                 return true;
@@ -224,11 +348,26 @@ impl Job {
             if now >= ends {
                 return false;
             }
-            let next = ends.min(now + LOOK);
-            match signals.map(|s| s.wait(None, Some(next))) {
-                Some(Ok(wake)) if wake.stop.is_some() => return false,
-                Some(Ok(_)) => {}
-                None | Some(Err(_)) => std::thread::sleep(next - now),
+            match self.wait_a_moment(signals, ends.min(now + LOOK)) {
+                Moment::Impatient => return false,
+                Moment::Passed if hurry() => return self.is_gone(),
+                Moment::Passed => {}
+            }
+        }
+    }
+
+    fn wait_a_moment(&mut self, signals: Option<&Signals>, until: Instant) -> Moment {
+        let bell: Vec<BorrowedFd<'_>> = self.bell().into_iter().collect();
+        let waited = match signals {
+            Some(signals) => signals.wait(&bell, Some(until)),
+            None => super::signals::wait_for(&bell, Some(until)).map(|()| Wake::default()),
+        };
+        match waited {
+            Ok(wake) if wake.stop.is_some() => Moment::Impatient,
+            Ok(_) => Moment::Passed,
+            Err(_) => {
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
+                Moment::Passed
             }
         }
     }
@@ -236,35 +375,40 @@ impl Job {
     /// Follows a job that its terminal has paused: we pause as well, so that the shell sees it,
     /// and go on together.
     pub fn follow_pause(&mut self) {
-        let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
-        let paused = matches!(
-            waitid(Id::Pid(self.group.0), flags),
-            Ok(WaitStatus::Stopped(..))
-        );
-        if paused && self.terminal.is_some() {
+        self.hear();
+        if std::mem::take(&mut self.paused) && self.terminal.is_some() {
             self.pause_together();
         }
     }
 
     /// Pauses the job and ourselves until we are told to go on.
     pub fn pause_together(&mut self) {
-        self.group.signal(Signal::SIGSTOP);
+        self.tree().signal_group(self.leader, Signal::SIGSTOP);
         if let Some(terminal) = self.terminal {
-            terminal.take_from(self.group.0);
+            terminal.take_from(self.leader);
         }
         Signals::pause();
         if let Some(terminal) = self.terminal {
-            terminal.hand_to(self.group.0);
+            terminal.hand_to(self.leader);
         }
-        self.group.signal(Signal::SIGCONT);
+        self.tree().signal_group(self.leader, Signal::SIGCONT);
+        // Its pause was ours.
+        self.hear();
+        self.paused = false;
     }
+}
+
+/// What a short wait has brought.
+enum Moment {
+    Passed,
+    Impatient,
 }
 
 impl Drop for Job {
     fn drop(&mut self) {
         // The way out of a panic.
-        if !self.stopped {
-            self.stop(None, Duration::from_secs(5));
+        if self.guardian.is_some() {
+            self.stop(Stop::Terminate, None, Duration::from_secs(5), &mut || false);
         }
     }
 }
@@ -272,20 +416,14 @@ impl Drop for Job {
 /// What the job's process does between fork and exec.
 #[allow(unsafe_code)]
 fn prepare(command: &mut Command, has_terminal: bool) {
-    let us = getpid();
     let before_exec = move || {
         if has_terminal {
             // Done here as well as by us, so that its first read cannot come too early. The
             // signal that this would raise is still blocked.
             let _ = tcsetpgrp(io::stdin(), getpid());
         }
-        // Should we be killed outright, at least the job itself goes with us.
-        prctl::set_pdeathsig(Signal::SIGKILL)?;
-        if getppid() != us {
-            // Killed already, before the kernel knew that it matters.
-            return Err(io::Error::from(io::ErrorKind::BrokenPipe));
-        }
-        Ok(())
+        // Should its guardian be killed outright, at least the job itself goes with it.
+        Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)
     };
     // SAFETY: between fork and exec the closure makes system calls on numbers it owns; `stdin()`
     // was initialised before the fork by `Terminal::held`, and nothing allocates or locks.
@@ -299,32 +437,75 @@ mod tests {
     use super::*;
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
+    fn job(signals: &Signals, script: &str) -> Job {
+        let args = ["-c".into(), script.into()];
+        Job::spawn(signals, "sh".as_ref(), &args, false, None).unwrap()
+    }
+
+    fn stop(job: &mut Job, signals: &Signals, grace: Duration) -> (Stopped, Option<Ended>) {
+        job.stop(Stop::Terminate, Some(signals), grace, &mut || false)
+    }
+
     #[test]
-    fn a_job_dropped_in_a_panic_takes_its_group_with_it() {
+    fn a_job_dropped_in_a_panic_takes_its_tree_with_it() {
         let signals = Signals::take_over().unwrap();
-        let args = ["-c".into(), "sleep 100 & sleep 100".into()];
-        let job = Job::spawn(&signals, "sh".as_ref(), &args, false).unwrap();
-        let group = job.group;
-        assert!(group.running() > 0);
+        let job = job(&signals, "setsid sleep 100 & sleep 100");
+        while job.tree().running() < 3 {
+            std::thread::yield_now();
+        }
+        let numbers = job.processes();
         let fell = catch_unwind(AssertUnwindSafe(|| {
             let _job = job;
             panic!("on purpose");
         }));
         assert!(fell.is_err());
-        assert_eq!(group.running(), 0);
+        for pid in numbers {
+            assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+        }
     }
 
     #[test]
-    fn an_ended_job_keeps_its_number_until_it_is_stopped() {
+    fn an_ended_job_gives_its_status_once_and_again() {
         let signals = Signals::take_over().unwrap();
-        let args = ["-c".into(), "exit 3".into()];
-        let mut job = Job::spawn(&signals, "sh".as_ref(), &args, false).unwrap();
+        let mut job = job(&signals, "exit 3");
+        while !job.has_ended() || !job.is_gone() {
+            std::thread::yield_now();
+        }
+        let stopped = stop(&mut job, &signals, Duration::ZERO);
+        assert_eq!(stopped, (Stopped::AlreadyOver, Some(Ended::Exit(3))));
+        assert_eq!(
+            stop(&mut job, &signals, Duration::ZERO).1,
+            Some(Ended::Exit(3))
+        );
+    }
+
+    #[test]
+    fn there_is_no_grace_when_there_is_a_hurry() {
+        let signals = Signals::take_over().unwrap();
+        let mut job = job(&signals, "trap '' TERM; while :; do sleep 0.01; done");
+        let grace = Duration::from_secs(1000);
+        let how = job.stop(Stop::Terminate, Some(&signals), grace, &mut || true);
+        assert_ne!(how.0, Stopped::StillThere);
+        assert!(how.1.is_some());
+    }
+
+    #[test]
+    fn a_killed_guardian_leaves_nothing() {
+        let signals = Signals::take_over().unwrap();
+        let mut job = job(&signals, "setsid sleep 100 & sleep 100");
+        while job.tree().running() < 3 {
+            std::thread::yield_now();
+        }
+        let guardian = job.guardian.as_ref().unwrap().pid;
+        let numbers = job.processes();
+        kill(guardian, Signal::SIGKILL).unwrap();
         while !job.has_ended() {
             std::thread::yield_now();
         }
-        assert!(std::path::Path::new(&format!("/proc/{}", job.group.0)).exists());
-        let stopped = job.stop(Some(&signals), Duration::ZERO);
-        assert_eq!(stopped, (Stopped::AlreadyOver, Some(Ended::Exit(3))));
-        assert_eq!(job.stop(None, Duration::ZERO).1, Some(Ended::Exit(3)));
+        stop(&mut job, &signals, Duration::from_secs(100));
+        for pid in numbers {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        }
     }
 }

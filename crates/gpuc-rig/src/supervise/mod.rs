@@ -3,15 +3,19 @@
 //!
 //! It decides nothing: when to stop, and why, is the caller's business.
 
-mod group;
+mod cgroup;
+mod guardian;
 mod job;
+mod pidfd;
 mod remedy;
 mod signals;
 mod terminal;
+mod tree;
 mod worker;
 
+pub use cgroup::{Cgroup, CgroupError};
 pub use job::{Ended, Job, SpawnError, Stopped};
 pub use remedy::{Remedy, RemedyError, UnderWay};
 pub(crate) use signals::attend;
-pub use signals::{Signals, Stop, Wake};
+pub use signals::{Forwarded, Signals, Stop, Wake};
 pub use worker::Worker;

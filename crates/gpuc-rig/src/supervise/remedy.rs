@@ -1,7 +1,6 @@
 //! Carrying out what the user asked for on a breach, and saying honestly whether it worked.
 
 use std::io;
-use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,10 +9,10 @@ use std::time::{Duration, Instant};
 use gpuc_core::error::{Code, Coded};
 use gpuc_core::safety::Action;
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::pidfd::Process;
 use super::signals::Signals;
 
 /// How long a process that was asked to end may take.
@@ -225,53 +224,6 @@ impl Drop for UnderWay<'_> {
 fn kill_group(child: &mut Child) {
     if let Ok(group) = i32::try_from(child.id()) {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-    }
-}
-
-/// A process that is not our child, held so that its number cannot become another's.
-#[derive(Debug)]
-struct Process {
-    fd: OwnedFd,
-}
-
-impl Process {
-    #[allow(unsafe_code)]
-    fn open(pid: i32) -> io::Result<Self> {
-        // SAFETY: the call takes two numbers and returns a new descriptor or an error.
-        let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        let raw = Errno::result(raw)?;
-        let raw = i32::try_from(raw).map_err(io::Error::other)?;
-        // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
-        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        let process = Self { fd };
-        process.signal(None)?;
-        Ok(process)
-    }
-
-    /// Sends a signal, or with none only asks whether one could be sent.
-    #[allow(unsafe_code)]
-    fn signal(&self, signal: impl Into<Option<Signal>>) -> nix::Result<()> {
-        let number = signal.into().map_or(0, |s| s as i32);
-        let none = std::ptr::null::<libc::siginfo_t>();
-        // SAFETY: the descriptor is ours and open; a null siginfo asks for the plain one.
-        let done = unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.fd.as_raw_fd(),
-                number,
-                none,
-                0,
-            )
-        };
-        Errno::result(done).map(drop)
-    }
-
-    /// Whether it has ended, reaped or not.
-    fn has_ended(&self) -> bool {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        use std::os::fd::AsFd as _;
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        matches!(poll(&mut fds, PollTimeout::ZERO), Ok(n) if n > 0)
     }
 }
 

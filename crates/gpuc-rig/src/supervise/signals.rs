@@ -36,6 +36,15 @@ impl Stop {
         }
     }
 
+    pub(super) fn signal(self) -> Signal {
+        match self {
+            Self::HangUp => Signal::SIGHUP,
+            Self::Interrupt => Signal::SIGINT,
+            Self::Quit => Signal::SIGQUIT,
+            Self::Terminate => Signal::SIGTERM,
+        }
+    }
+
     /// Its number.
     pub fn number(self) -> u8 {
         match self {
@@ -58,7 +67,7 @@ impl Stop {
 }
 
 /// What ended a wait. Any of it may be set, or none when time was up.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wake {
     /// The signal that asks us to end.
     pub stop: Option<Stop>,
@@ -66,7 +75,30 @@ pub struct Wake {
     pub child: bool,
     /// The terminal asks us to pause (Ctrl-Z).
     pub suspend: bool,
+    /// Signals that mean nothing to us but may to the job.
+    pub forward: Vec<Forwarded>,
 }
+
+/// A signal to be handed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forwarded(pub(super) Signal);
+
+/// What is handed on as it comes. Not what a fault in ourselves raises, nor the pipe's signal that
+/// a reader of ours causes by leaving.
+const FORWARDED: [Signal; 12] = [
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGIO,
+    Signal::SIGPWR,
+    Signal::SIGURG,
+    Signal::SIGXCPU,
+    Signal::SIGSTKFLT,
+    Signal::SIGCONT,
+];
 
 /// The signals of this process, for as long as it runs.
 #[derive(Debug)]
@@ -88,7 +120,10 @@ impl Signals {
             Signal::SIGHUP,
             Signal::SIGQUIT,
             Signal::SIGTSTP,
-        ] {
+        ]
+        .into_iter()
+        .chain(FORWARDED)
+        {
             if ignored & bit(wanted) == 0 {
                 caught.add(wanted);
             }
@@ -110,21 +145,21 @@ impl Signals {
         Ok(Self { fd, original })
     }
 
-    /// Waits for a signal, for `other` to become readable, or until a moment.
-    pub fn wait(&self, other: Option<BorrowedFd<'_>>, until: Option<Instant>) -> io::Result<Wake> {
-        let mut fds = vec![PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        fds.extend(other.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
-        match poll(&mut fds, timeout(until)) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(e.into()),
-        }
+    /// Waits for a signal, for one of the others to become readable, or until a moment.
+    pub fn wait(&self, others: &[BorrowedFd<'_>], until: Option<Instant>) -> io::Result<Wake> {
+        let mut fds = vec![self.fd.as_fd()];
+        fds.extend(others);
+        wait_for(&fds, until)?;
         let mut wake = Wake::default();
         while let Some(info) = self.fd.read_signal()? {
             let raw = i32::try_from(info.ssi_signo).unwrap_or_default();
             match Signal::try_from(raw) {
                 Ok(Signal::SIGCHLD) => wake.child = true,
                 Ok(Signal::SIGTSTP) => wake.suspend = true,
-                Ok(other) => wake.stop = wake.stop.or(Stop::of(other)),
+                Ok(other) => match Stop::of(other) {
+                    Some(stop) => wake.stop = wake.stop.or(Some(stop)),
+                    None => wake.forward.push(Forwarded(other)),
+                },
                 Err(_) => {}
             }
         }
@@ -174,6 +209,18 @@ fn default_child_signal() -> io::Result<()> {
     // SAFETY: no handler is installed, only the default is put back.
     unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) }?;
     Ok(())
+}
+
+/// Waits for one of these to become readable, or until a moment.
+pub(super) fn wait_for(fds: &[BorrowedFd<'_>], until: Option<Instant>) -> io::Result<()> {
+    let mut fds: Vec<PollFd<'_>> = fds
+        .iter()
+        .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
+        .collect();
+    match poll(&mut fds, timeout(until)) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Never too early: what is left of a millisecond is waited for as well.
