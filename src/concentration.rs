@@ -5,12 +5,13 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use gpuc_core::document::{LayerCounts, Trace};
+use gpuc_core::document::{CacheReplay, LayerCounts, Trace};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::header::{HeaderError, read_gguf};
 use gpuc_core::routing::{
-    ImatrixError, counts_tensors, imatrix_trace, is_old_imatrix, read_trace, report, summary,
+    ImatrixError, PerToken, Policy, beside, counts_tensors, imatrix_trace, is_old_imatrix,
+    read_trace, replay, report, summary,
 };
 
 use crate::deliver::{deliver_json, read_input};
@@ -29,6 +30,8 @@ Examples:
   llama-imatrix -m model.gguf -f prompts.txt -o imatrix.gguf
   gpu-container-concentration --imatrix imatrix.gguf --topk 8
   gpu-container-concentration --trace trace.json --coverage 0.95 -o report.json
+  gpu-container-concentration --trace chat.jsonl --slots 32,64 --compare code.jsonl \\
+      --profile profile.json --model-config config.json
 
 Exit status:
   0  a per-expert cache is not justified
@@ -50,6 +53,25 @@ pub struct ConcentrationArgs {
     /// A cache could help when fewer than this share of the experts carry it
     #[arg(long, value_name = "SHARE", default_value = "0.50", value_parser = non_negative)]
     threshold: f64,
+    /// Further traces, a file each, to set beside --trace: is the routing the same elsewhere?
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "trace", action = clap::ArgAction::Set)]
+    compare: Vec<PathBuf>,
+    /// Replay caches of so many experts in each layer, with a per-token trace
+    /// [default: an eighth, a quarter and a half of the experts]
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = count)]
+    slots: Vec<u64>,
+    /// Experts of a layer, where the trace does not tell [default: as many as it names]
+    #[arg(long, value_name = "N", value_parser = count)]
+    experts: Option<u64>,
+    /// Rig to say what a cache would buy on, with --model-config
+    #[arg(long, value_name = "FILE", requires = "model_config")]
+    profile: Option<PathBuf>,
+    /// The model's config.json, with --profile
+    #[arg(long, value_name = "FILE", requires = "profile")]
+    model_config: Option<PathBuf>,
+    /// Its quantisation, with --model-config
+    #[arg(long, value_name = "TAG", default_value = "gguf-q4_k_m")]
+    quant: String,
     /// Write the report here instead of standard output
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -62,7 +84,8 @@ pub struct ConcentrationArgs {
 #[derive(Debug, clap::Args)]
 #[group(required = true, multiple = false)]
 struct Source {
-    /// Routing trace: JSON with the visits to each expert of each layer (- for standard input)
+    /// Routing trace: JSON with the visits to each expert of each layer, or JSON lines of pos,
+    /// layer and experts (- for standard input)
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Importance matrix that llama-imatrix wrote as GGUF
@@ -77,12 +100,43 @@ impl CommonArgs for ConcentrationArgs {
 }
 
 /// One run of the command.
+#[allow(clippy::needless_pass_by_value, reason = "main_with hands them over")]
 pub fn run(args: ConcentrationArgs) -> anyhow::Result<Exit> {
-    let (coverage, threshold) = (args.coverage, args.threshold);
-    let out = args.out.clone();
-    let report = report(&trace(args)?, coverage, threshold);
-    deliver_json(&report, out.as_deref())?;
+    let routing = routing(&args)?;
+    let mut report = report(&routing.counts, args.coverage, args.threshold);
+    if let Some(tokens) = &routing.tokens {
+        let profile = rig::read(&args)?;
+        let on_rig = profile.as_ref().and_then(rig::Read::on_rig);
+        if profile.is_some() && on_rig.is_none() {
+            report.notes.push(
+                "what a cache would buy is not known: it takes the card's kind and bandwidth, and \
+                 a mixture of experts"
+                    .into(),
+            );
+        }
+        replay(&mut report, tokens, &slots(&args, tokens), on_rig.as_ref());
+    }
+    for path in &args.compare {
+        let other = read_routing(path, args.experts)?.counts;
+        let judged = gpuc_core::routing::report(&other, args.coverage, args.threshold);
+        let name = path.display().to_string();
+        report
+            .workloads
+            .push(beside(&routing.counts, &other, &judged, name));
+    }
+    deliver_json(&report, args.out.as_deref())?;
     let mut text = summary(&report) + "\n";
+    for row in &report.replay {
+        text += &format!("  {}\n", line(row));
+    }
+    for other in &report.workloads {
+        text += &format!(
+            "  {}: {:.0} % of the experts carry it; the first trace's hot experts carry {:.0} %\n",
+            other.name,
+            100.0 * other.hot_frac_for_coverage,
+            100.0 * other.carried_by_first
+        );
+    }
     for note in &report.notes {
         text += &format!("  note: {note}\n");
     }
@@ -95,26 +149,157 @@ pub fn run(args: ConcentrationArgs) -> anyhow::Result<Exit> {
     })
 }
 
-fn trace(args: ConcentrationArgs) -> Result<Trace, Fault> {
-    match args.from {
+/// A replayed cache for a person.
+fn line(row: &CacheReplay) -> String {
+    let policy = match row.policy {
+        Policy::StaticHottest => "static-hottest",
+        Policy::Lru => "lru",
+        Policy::LeastStale => "least-stale",
+    };
+    let buys = row
+        .predicted_decode_tok_s
+        .zip(row.vram_mib)
+        .map_or_else(String::new, |(rate, mib)| {
+            format!(", about {rate:.1} tok/s for {mib:.0} MiB of VRAM")
+        });
+    format!(
+        "{} experts a layer, {policy}: {:.1} % hits{buys}",
+        row.slots,
+        100.0 * row.hit_rate
+    )
+}
+
+fn slots(args: &ConcentrationArgs, trace: &PerToken) -> Vec<u64> {
+    if !args.slots.is_empty() {
+        return args.slots.clone();
+    }
+    let experts = u64::from(trace.experts());
+    [8, 4, 2].iter().map(|part| experts / part).collect()
+}
+
+/// What a file tells about routing.
+struct Routing {
+    counts: Trace,
+    /// The choices one by one, where the file has them.
+    tokens: Option<PerToken>,
+}
+
+fn routing(args: &ConcentrationArgs) -> Result<Routing, Fault> {
+    match &args.from {
         Source {
             trace: Some(path), ..
-        } => {
-            let bytes = read_input(&path, "trace", Code::IoTraceUnreadable)?;
-            Ok(read_trace(&bytes, &path.display().to_string())?)
-        }
+        } => read_routing(path, args.experts),
         Source {
             imatrix: Some(path),
             ..
         } => {
-            let model = args.model_name.unwrap_or_else(|| "model".to_owned());
-            Ok(imatrix_trace(imatrix(&path)?, args.topk, Some(model)))
+            let model = args
+                .model_name
+                .clone()
+                .unwrap_or_else(|| "model".to_owned());
+            Ok(Routing {
+                counts: imatrix_trace(imatrix(path)?, args.topk, Some(model)),
+                tokens: None,
+            })
         }
         // The parser asks for one of them.
         Source { .. } => Err(Fault::new(
             Code::InputUsage,
             "one of --trace and --imatrix is needed",
         )),
+    }
+}
+
+fn read_routing(path: &Path, experts: Option<u64>) -> Result<Routing, Fault> {
+    let bytes = read_input(path, "trace", Code::IoTraceUnreadable)?;
+    let text = gpuc_core::text::decode(&bytes).ok();
+    match text.as_deref().and_then(PerToken::read) {
+        Some(read) => {
+            let tokens = read
+                .map_err(|e| Fault::from(e).about(path.display()))?
+                .with_experts(experts);
+            Ok(Routing {
+                counts: tokens.counts(None),
+                tokens: Some(tokens),
+            })
+        }
+        None => Ok(Routing {
+            counts: read_trace(&bytes, &path.display().to_string())?,
+            tokens: None,
+        }),
+    }
+}
+
+/// The rig that a cache would be built on.
+mod rig {
+    use gpuc_core::document::{Model, Profile};
+    use gpuc_core::error::{Code, Fault};
+    use gpuc_core::forecast::{DecodeSetting, Outlook, Work, decode_weights};
+    use gpuc_core::model::{self, quant};
+    use gpuc_core::plan::Bandwidths;
+    use gpuc_core::routing::OnRig;
+
+    use super::ConcentrationArgs;
+    use crate::deliver::{read_document, read_model_config};
+
+    /// A profile and a model.
+    pub(super) struct Read {
+        profile: Profile,
+        bandwidths: Bandwidths,
+        model: Model,
+        weights: (f64, f64),
+    }
+
+    pub(super) fn read(args: &ConcentrationArgs) -> Result<Option<Read>, Fault> {
+        let (Some(profile), Some(config)) = (&args.profile, &args.model_config) else {
+            return Ok(None);
+        };
+        let profile: Profile = read_document(profile, "profile", Code::InputBadProfile)?;
+        let config = read_model_config(config)?;
+        let model = model::analyze(&config, None, Some(&args.quant))?.model;
+        let tag = Some(args.quant.as_str());
+        let by_tag = quant::weights(tag, 2.0, model.quantization.as_ref())?;
+        let weights = decode_weights(model.family.as_deref(), tag, (by_tag.expert, by_tag.rest));
+        Ok(Some(Read {
+            bandwidths: Bandwidths::resolve(&profile.hardware, None, None)?,
+            profile,
+            model,
+            weights,
+        }))
+    }
+
+    impl Read {
+        pub(super) fn on_rig(&self) -> Option<OnRig<'_>> {
+            let (expert_bpw, rest_bpw) = self.weights;
+            let layers = self.model.n_moe_layers.filter(|l| *l > 0)?;
+            let setting = DecodeSetting {
+                expert_bpw,
+                rest_bpw,
+                on_host: layers,
+                cache_read_bytes: 0.0,
+                sequences: 1,
+            };
+            let gpu = &self.profile.hardware.gpu;
+            let Bandwidths {
+                ram,
+                vram,
+                card_known,
+            } = &self.bandwidths;
+            let outlook = Outlook::new(
+                &gpu.name,
+                gpu.compute_capability.as_deref(),
+                vram.stated(),
+                ram.stated(),
+                &[],
+            )
+            .filter(|_| *card_known)?;
+            let each = self.model.expert.expert_params_each? as f64;
+            Some(OnRig {
+                outlook,
+                work: Work::of_model(&self.model, &setting)?,
+                expert_bytes: each * expert_bpw * layers as f64,
+            })
+        }
     }
 }
 

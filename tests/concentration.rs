@@ -305,3 +305,78 @@ fn a_big_endian_imatrix_is_refused_by_name() {
     assert!(run.stderr.contains("big-endian"), "{}", run.stderr);
     run.expect_error("INPUT_BAD_IMATRIX");
 }
+
+/// Forty tokens of two layers, each token choosing a hot and a changing expert.
+fn per_token() -> String {
+    let lines: Vec<String> = (0..80)
+        .map(|i| {
+            let (pos, layer) = (i / 2, i % 2);
+            let cold = 1 + (pos * 7 + layer) % 15;
+            format!("{{\"pos\": {pos}, \"layer\": {layer}, \"experts\": [0, {cold}]}}\n")
+        })
+        .collect();
+    lines.concat()
+}
+
+#[test]
+fn a_per_token_trace_is_counted_and_replayed() {
+    let run = Tool::new("concentration")
+        .file("t.jsonl", per_token())
+        .file("other.jsonl", per_token().replace("[0, ", "[9, "))
+        .args(["--trace", "t.jsonl", "--slots", "1,4", "--experts", "16"])
+        .args(["--compare", "other.jsonl"])
+        .run();
+    let report = run.json();
+    assert_eq!(report["num_experts"], 16);
+    assert_eq!(report["n_tokens"], 40);
+    let replay = report["replay"].as_array().unwrap();
+    assert_eq!(replay.len(), 6);
+    assert_eq!(replay[0]["policy"], "static-hottest");
+    // The hot expert alone is half of all choices.
+    assert_eq!(replay[0]["hit_rate"], 0.5);
+    // One slot is always lost to the other choice of the token.
+    assert_eq!(replay[1]["hit_rate"], 0.0);
+    assert!(report["hot_frac_low"].as_f64() <= report["hot_frac_high"].as_f64());
+    assert!(report["gini"].as_f64().unwrap() > 0.3);
+    let other = &report["workloads"][0];
+    assert!(other["carried_by_first"].as_f64().unwrap() < 1.0);
+    assert!(
+        run.stderr.contains("4 experts a layer, lru"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_cache_is_worth_what_the_rig_makes_of_it() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let report = Tool::new("concentration")
+        .file("t.jsonl", per_token())
+        .args(["--trace", "t.jsonl", "--slots", "4"])
+        .args([
+            "--profile",
+            &format!("{root}/examples/rigs/rtx-3060-12gb.json"),
+        ])
+        .args([
+            "--model-config",
+            &format!("{root}/examples/models/qwen3-30b-a3b.json"),
+        ])
+        .run()
+        .json();
+    let without = report["uncached_decode_tok_s"].as_f64().unwrap();
+    let with = report["replay"][0]["predicted_decode_tok_s"]
+        .as_f64()
+        .unwrap();
+    assert!(without > 5.0 && with > without, "{without} {with}");
+    assert!(report["replay"][0]["vram_mib"].as_f64().unwrap() > 100.0);
+}
+
+#[test]
+fn a_per_token_trace_that_breaks_off_is_refused() {
+    let run = Tool::new("concentration")
+        .file("t.jsonl", per_token() + "{\"pos\": 40, \"lay")
+        .args(["--trace", "t.jsonl"])
+        .run();
+    assert_eq!((run.status, run.code()), (2, Some("IO_TRACE_UNREADABLE")));
+    assert!(run.stderr.contains("line 81"), "{}", run.stderr);
+}

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::routing::Policy;
+
 /// The verdict on one routing trace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -26,6 +28,23 @@ pub struct Concentration {
     pub concentration_score: f64,
     /// Median over the layers of the hottest expert's share.
     pub top1_share: f64,
+    /// Mean over the layers of the Gini index: 0 even, near 1 a single expert.
+    pub gini: f64,
+    /// Lower end of the 95 % interval of `hot_frac_for_coverage`, where tokens are known singly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_frac_low: Option<f64>,
+    /// Upper end of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_frac_high: Option<f64>,
+    /// What caches of a few experts per layer would have served.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replay: Vec<CacheReplay>,
+    /// Decode with all experts in RAM and no cache, tokens a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uncached_decode_tok_s: Option<f64>,
+    /// The same figures for each further workload.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<Workload>,
     /// The layers that received any token, in the trace's order.
     pub per_layer: Vec<LayerConcentration>,
     /// How the verdict was reached.
@@ -48,4 +67,45 @@ pub struct LayerConcentration {
     pub hot_frac_for_coverage: f64,
     /// 1 − normalised entropy.
     pub concentration_score: f64,
+    /// Gini index of the counts.
+    pub gini: f64,
+}
+
+/// What a cache of a few experts in each layer would have served of a per-token trace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CacheReplay {
+    /// Experts that each layer has room for.
+    pub slots: u64,
+    /// How they are replaced.
+    pub policy: Policy,
+    /// Choices that found their expert in the cache.
+    pub hits: u64,
+    /// All choices.
+    pub selections: u64,
+    /// The first over the second.
+    pub hit_rate: f64,
+    /// VRAM that the cache takes, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vram_mib: Option<f64>,
+    /// Decode with all experts in RAM and this cache, tokens a second, misses read where they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted_decode_tok_s: Option<f64>,
+}
+
+/// One workload beside others.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Workload {
+    /// The file.
+    pub name: String,
+    /// Its tokens.
+    pub n_tokens: Option<u64>,
+    /// Share of experts that carries the target.
+    pub hot_frac_for_coverage: f64,
+    /// 1 − normalised entropy.
+    pub concentration_score: f64,
+    /// Gini index.
+    pub gini: f64,
+    /// Share of this workload's choices that the first trace's hot experts carry.
+    pub carried_by_first: f64,
 }

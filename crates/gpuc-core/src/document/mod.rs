@@ -12,7 +12,7 @@ mod profile;
 mod receipt;
 mod trace;
 
-pub use concentration::{Concentration, LayerConcentration};
+pub use concentration::{CacheReplay, Concentration, LayerConcentration, Workload};
 pub use peaks::{Breach, Level, LogLine, MemSource, Peaks, Report, Safety, Sample, Thresholds};
 pub use plan::{Assumptions, DeviceMemory, Plan, Remedy, Verdict};
 pub use point::Point;

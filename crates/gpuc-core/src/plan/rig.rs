@@ -54,7 +54,8 @@ pub struct Bandwidths {
 }
 
 impl Rate {
-    pub(super) fn stated(&self) -> Stated<'_> {
+    /// The rate as the forecast takes it.
+    pub fn stated(&self) -> Stated<'_> {
         Stated {
             gbps: self.gbps,
             known: self.known,

@@ -3,11 +3,19 @@
 //! Counts of visits per layer and expert come in, from a trace or from an importance matrix; a
 //! report with a verdict goes out. It says nothing about speed: that is the planner's part.
 
+mod bootstrap;
 mod element;
 mod imatrix;
+mod per_token;
+mod replay;
 mod report;
 mod trace;
+mod worth;
 
+pub use bootstrap::hot_fraction_interval;
 pub use imatrix::{CountsTensor, ImatrixError, counts_tensors, imatrix_trace, is_old_imatrix};
+pub use per_token::{PerToken, PerTokenError};
+pub use replay::{Policy, hits};
 pub use report::{report, summary};
 pub use trace::{TraceError, read_trace};
+pub use worth::{OnRig, beside, replay};

@@ -4,6 +4,7 @@
 //! carries the coverage, and 1 − H / ln E, where H is the Shannon entropy of the shares in nats and
 //! E the number of the layer's experts. Over the layers: median, median and mean.
 
+use super::bootstrap::gini;
 use crate::document::{Concentration, LayerConcentration, LayerCounts, Trace};
 
 /// Layers whose totals differ by more than this share do not come from the same tokens.
@@ -41,6 +42,7 @@ pub fn report(trace: &Trace, coverage: f64, threshold: f64) -> Concentration {
     report.top1_share = median(per_layer.iter().map(|l| l.top1_share));
     report.concentration_score =
         per_layer.iter().map(|l| l.concentration_score).sum::<f64>() / per_layer.len() as f64;
+    report.gini = per_layer.iter().map(|l| l.gini).sum::<f64>() / per_layer.len() as f64;
     report.cache_helps = report.hot_frac_for_coverage < threshold;
     report.basis = format!(
         "{} layers; hot fraction: median share of experts that carries {} % of the routing; \
@@ -90,20 +92,10 @@ fn concentration(layer: &LayerCounts, coverage: f64) -> Option<LayerConcentratio
     }
     let total = total_mass as f64;
     let experts = layer.expert_counts.len() as f64;
+    let hot_frac_for_coverage = hot_fraction(&layer.expert_counts, coverage)?;
     let mut hottest_first = layer.expert_counts.clone();
     hottest_first.sort_unstable_by(|a, b| b.cmp(a));
     let top = hottest_first.first().copied().unwrap_or(0);
-
-    let target = coverage * total;
-    let mut carried = 0u64;
-    let mut needed = 0usize;
-    for n in &hottest_first {
-        carried = carried.saturating_add(*n);
-        needed += 1;
-        if carried as f64 >= target {
-            break;
-        }
-    }
 
     let shares = hottest_first.iter().take_while(|n| **n > 0);
     let active = shares.clone().count();
@@ -121,12 +113,33 @@ fn concentration(layer: &LayerCounts, coverage: f64) -> Option<LayerConcentratio
         layer_index: layer.layer_index,
         total_mass,
         top1_share: top as f64 / total,
-        hot_frac_for_coverage: needed as f64 / experts,
+        hot_frac_for_coverage,
         concentration_score,
+        gini: gini(&layer.expert_counts),
     })
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The share of experts, hottest first, that carries `coverage` of `counts`; none without any.
+pub(super) fn hot_fraction(counts: &[u64], coverage: f64) -> Option<f64> {
+    let total = counts.iter().fold(0u64, |sum, n| sum.saturating_add(*n));
+    if total == 0 {
+        return None;
+    }
+    let mut hottest_first = counts.to_vec();
+    hottest_first.sort_unstable_by(|a, b| b.cmp(a));
+    let target = coverage * total as f64;
+    let (mut carried, mut needed) = (0u64, 0usize);
+    for n in hottest_first {
+        carried = carried.saturating_add(n);
+        needed += 1;
+        if carried as f64 >= target {
+            break;
+        }
+    }
+    Some(needed as f64 / counts.len() as f64)
+}
+
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = values.collect();
     sorted.sort_unstable_by(f64::total_cmp);
     let upper = sorted.get(sorted.len() / 2).copied().unwrap_or(0.0);

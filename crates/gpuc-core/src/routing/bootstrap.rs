@@ -1,0 +1,112 @@
+//! How far the hot fraction may be off for want of tokens, and how uneven use is as a Gini index.
+
+use super::per_token::{PerToken, counted};
+use super::report::{hot_fraction, median};
+
+/// Samples drawn.
+const SAMPLES: usize = 200;
+/// Choices that are drawn at most, over all samples: beyond that, fewer samples are.
+const MOST_DRAWN: u64 = 200_000_000;
+/// Coverage of the interval.
+const TAIL: f64 = 0.025;
+
+/// A generator of numbers that are always the same (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Less than `n`, which is not 0.
+    fn below(&mut self, n: usize) -> usize {
+        let wide = u128::from(self.next()) * (n as u128);
+        usize::try_from(wide >> 64).unwrap_or(0)
+    }
+}
+
+/// The 95 % interval of the median hot fraction: tokens are drawn again, with replacement, the same
+/// tokens in every layer. None for a trace without tokens.
+pub fn hot_fraction_interval(trace: &PerToken, coverage: f64) -> Option<(f64, f64)> {
+    let tokens = usize::try_from(trace.tokens()).ok().filter(|n| *n > 0)?;
+    let width = trace.experts() as usize;
+    let affordable = MOST_DRAWN / trace.selections().max(1);
+    let samples = SAMPLES
+        .min(usize::try_from(affordable).unwrap_or(SAMPLES))
+        .max(20);
+    let mut dice = Dice(1);
+    let mut found: Vec<f64> = (0..samples)
+        .map(|_| {
+            let drawn: Vec<usize> = (0..tokens).map(|_| dice.below(tokens)).collect();
+            let layers = trace.layers().filter_map(|layer| {
+                let chosen = drawn.iter().filter_map(|i| layer.get(*i));
+                hot_fraction(&counted(width, chosen.map(Vec::as_slice)), coverage)
+            });
+            median(layers)
+        })
+        .collect();
+    found.sort_by(f64::total_cmp);
+    // Of 200, the sixth from either end.
+    let tail = (found.len() as f64 * TAIL).round();
+    let tail = usize::try_from(crate::units::floor_bytes(tail)).ok()?;
+    let low = found.get(tail).copied()?;
+    let high = found.iter().rev().nth(tail).copied()?;
+    Some((low, high))
+}
+
+/// The Gini index of `counts`: 0 when all are equal, near 1 when one has everything.
+pub(super) fn gini(counts: &[u64]) -> f64 {
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable();
+    let n = sorted.len() as f64;
+    let total: f64 = sorted.iter().map(|c| *c as f64).sum();
+    if total <= 0.0 {
+        return 0.0;
+    }
+    let ranked: f64 = (1..)
+        .zip(&sorted)
+        .map(|(i, c): (u32, _)| f64::from(i) * *c as f64)
+        .sum();
+    (2.0 * ranked / (n * total) - (n + 1.0) / n).max(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gini_by_hand() {
+        assert_eq!(gini(&[5, 5, 5, 5]), 0.0);
+        assert!((gini(&[0, 0, 0, 8]) - 0.75).abs() < 1e-12);
+        assert!((gini(&[1, 3]) - 0.25).abs() < 1e-12);
+        assert_eq!(gini(&[0, 0]), 0.0);
+    }
+
+    #[test]
+    fn more_tokens_narrow_the_interval_around_the_truth() {
+        let width = |tokens: u32| {
+            let text: Vec<String> = (0..tokens)
+                .map(|i| {
+                    let hot = i % 3;
+                    let cold = 3 + (i.wrapping_mul(2_654_435_761) >> 16) % 13;
+                    format!("{{\"layer\": 0, \"experts\": [{hot}, {cold}]}}\n")
+                })
+                .collect();
+            let trace = PerToken::read(&text.concat()).unwrap().unwrap();
+            let (low, high) = hot_fraction_interval(&trace, 0.9).unwrap();
+            let all = hot_fraction(&trace.counts(None).layers[0].expert_counts, 0.9).unwrap();
+            assert!(low <= all && high <= 1.0, "{low} {all} {high}");
+            high - low
+        };
+        assert!(width(4000) <= width(60));
+    }
+
+    #[test]
+    fn nothing_has_no_interval() {
+        assert_eq!(hot_fraction_interval(&PerToken::default(), 0.9), None);
+    }
+}
