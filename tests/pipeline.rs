@@ -145,3 +145,59 @@ fn a_round_from_the_rig_to_a_calibrated_plan() {
     assert!(error(&next) < error(&first), "the first forecast: {first}");
     assert!(error(&next) < 0.1, "the second forecast: {next}");
 }
+
+#[test]
+fn a_model_split_by_blocks_learns_from_its_own_receipt() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = folder.path().join("calibration");
+    let rig = json!({
+        "schema_version": "0.1.0", "created": "2026-06-04",
+        "hardware": {
+            "gpu": {"name": "none"}, "platform": {"os": "linux"},
+            "memory": {"ram_total_gib": 64.0, "cpu_mem_bw_gbps": 40.0}
+        }
+    });
+    let dense = json!({
+        "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128_256,
+        "intermediate_size": 8192, "tie_word_embeddings": true
+    });
+    let plan = || {
+        Tool::new("plan")
+            .file("profile.json", rig.to_string())
+            .file("config.json", dense.to_string())
+            .args([
+                "--profile",
+                "profile.json",
+                "--model-config",
+                "config.json",
+                "--cpu-only",
+            ])
+            .arg("--calibration-dir")
+            .arg(&store)
+            .run()
+            .expect_status(0)
+    };
+    let before = plan();
+    assert_eq!(before.json()["offload_fraction"], 1.0);
+    let measured = before.json()["ceiling_decode_tok_s"].as_f64().unwrap() * 0.2;
+    Tool::new("receipt")
+        .file("plan.json", &before.stdout)
+        .args([
+            "--plan",
+            "plan.json",
+            "--model-name",
+            "m",
+            "--created",
+            "2026-06-05",
+        ])
+        .args(["--decode-tok-s", &measured.to_string()])
+        .arg("--calibration-dir")
+        .arg(&store)
+        .run()
+        .expect_status(0);
+    let (before, after) = (before.json(), plan().json());
+    let count = |plan: &Value| plan["calibration_n_samples"].as_u64().unwrap();
+    assert_eq!(count(&after), count(&before) + 1);
+    assert!(after["predicted_decode_tok_s"].as_f64() < before["predicted_decode_tok_s"].as_f64());
+}

@@ -36,7 +36,13 @@ impl Regime {
         Self::Offload { fraction }
     }
 
-    fn of_point(p: &Point) -> Self {
+    /// The regime that a point was measured in.
+    pub fn of_point(p: &Point) -> Self {
+        match p.offload_fraction {
+            Some(fraction) if fraction > 0.0 => return Self::Offload { fraction },
+            Some(_) => return Self::InVram,
+            None => {}
+        }
         let n = p.moe_layers_on_host.or(p.n_cpu_moe).unwrap_or(0);
         Self::of(n, p.n_moe_layers.unwrap_or(0))
     }
@@ -210,6 +216,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_point_of_a_model_split_by_blocks_tells_its_own_share() {
+        let mut alone = point(0, 0, 100.0, 30.0);
+        alone.offload_fraction = Some(1.0);
+        let e = estimate(&[alone.clone()], Regime::Offload { fraction: 1.0 }).unwrap();
+        assert!((e.centre - 0.3).abs() < 1e-12);
+        assert_eq!(estimate(&[alone], Regime::InVram), None);
     }
 
     #[test]

@@ -45,6 +45,13 @@ pub struct Plan {
         skip_serializing_if = "Option::is_none"
     )]
     pub n_gpu_layers: Option<u64>,
+    /// Share of the blocks in RAM, where blocks rather than experts are placed.
+    #[serde(
+        default,
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub offload_fraction: Option<f64>,
     /// The flags to launch with.
     #[serde(default)]
     pub llama_flags: Option<String>,

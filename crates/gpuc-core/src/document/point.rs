@@ -29,6 +29,13 @@ pub struct Point {
         skip_serializing_if = "Option::is_none"
     )]
     pub moe_layers_on_host: Option<u64>,
+    /// Share of the blocks that were in RAM, where blocks rather than experts were placed.
+    #[serde(
+        default,
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub offload_fraction: Option<f64>,
     /// Quantisation tag.
     #[serde(default)]
     pub quant: Option<String>,

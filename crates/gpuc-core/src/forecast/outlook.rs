@@ -4,6 +4,7 @@ use super::card::Card;
 use super::law::Rates;
 use super::shipped::{BackendFit, RegimeFit, Shipped};
 use super::work::Work;
+use crate::calibration::Regime;
 use crate::document::Point;
 
 /// Half the width of a band that holds 80 % of a normal distribution, in standard deviations.
@@ -197,8 +198,7 @@ impl<'p> Outlook<'p> {
                 }
                 (measured / self.shipped_rate(then), 1.0)
             } else {
-                let n = p.moe_layers_on_host.or(p.n_cpu_moe).unwrap_or(0);
-                if (n == 0) != work.in_vram() {
+                if (Regime::of_point(p) == Regime::InVram) != work.in_vram() {
                     return None;
                 }
                 let share = measured / p.ceiling_tok_s.filter(|c| *c > 0.0)?;

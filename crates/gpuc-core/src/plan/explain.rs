@@ -69,12 +69,16 @@ pub(super) fn ships(
         ),
         None => format!("never more than {ceiling:.1} tok/s (uncalibrated)"),
     };
+    let vram = if request.cpu_only {
+        String::new()
+    } else {
+        let (needed, budget) = (as_mib(chosen.needed), as_mib(budget));
+        format!("{needed:.0} of {budget:.0} MiB of VRAM and ")
+    };
     format!(
-        "ships: {}: {}, {:.0} of {:.0} MiB of VRAM and {:.1} GiB of RAM; decode {speed}",
+        "ships: {}: {}, {vram}{:.1} GiB of RAM; decode {speed}",
         request.model,
         placed(request, chosen),
-        as_mib(chosen.needed),
-        as_mib(budget),
         as_gib(chosen.usage.host_bytes)
     )
 }

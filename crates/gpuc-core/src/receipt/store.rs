@@ -61,6 +61,7 @@ pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, 
             .source
             .clone()
             .or_else(|| Some("gpu-container-receipt".into())),
+        offload_fraction: plan.offload_fraction,
         moe_layers_on_host: plan
             .moe_layers_on_host
             .filter(|n| Some(*n) != plan.n_cpu_moe),
