@@ -21,7 +21,9 @@ const MOST_TENSORS: usize = 50_000;
 pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u8]) -> [u64; 2] {
     let mut b = Builder::new(facts, setting, at);
     let first = placed.first_block(facts);
+    b.turn_to(facts.shapes.last(), HOST);
     let mut x = b.embed();
+    let by_layer = b.layer_embeddings(x);
     let last = facts.layers.len().saturating_sub(1);
     let mut seen: BTreeMap<(Kind, Kind), usize> = BTreeMap::new();
     let mut before = Kind::default();
@@ -41,6 +43,7 @@ pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u
         }
         b.turn_to(shape, here);
         x = b.block(layer, x, i == last);
+        x = b.add_layer_embedding(by_layer, x);
     }
     let out = if placed.output_on_device() {
         DEVICE
@@ -166,7 +169,11 @@ impl Builder<'_> {
         } else {
             middle
         };
-        let Some(f) = self.feed_forward(layer, inner) else {
+        let f = if self.has("pre_ffw_norm_2") {
+            self.twin_feed_forward(layer, middle)
+        } else if let Some(f) = self.feed_forward(layer, inner) {
+            f
+        } else {
             return middle;
         };
         let f = self.norm("post_ffw_norm", f);

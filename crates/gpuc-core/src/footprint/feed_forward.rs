@@ -7,16 +7,17 @@ use super::graph::Id;
 /// More experts a token than any model uses.
 const MOST_EXPERTS_USED: u64 = 512;
 
+const DENSE: [&str; 3] = ["ffn_gate", "ffn_up", "ffn_down"];
+
 impl Builder<'_> {
     /// The feed-forward part of a block over `x`, already normed; none where it has none.
     pub(super) fn feed_forward(&mut self, layer: &LayerFacts, x: Id) -> Option<Id> {
-        let dense = self
-            .has("ffn_up")
-            .then(|| self.dense(x, ["ffn_gate", "ffn_up", "ffn_down"]));
+        let dense = self.has("ffn_up").then(|| self.dense(x, DENSE));
         if !self.has("ffn_down_exps") {
             return dense;
         }
-        let routed = self.experts(layer, x);
+        let router = self.project("ffn_gate_inp", x);
+        let routed = self.experts(layer, x, router);
         let shared = self.has("ffn_up_shexp").then(|| {
             let out = self.dense(x, ["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"]);
             if !self.has("ffn_gate_inp_shexp") {
@@ -57,11 +58,29 @@ impl Builder<'_> {
         self.project(down, middle)
     }
 
-    /// The routed experts.
-    fn experts(&mut self, layer: &LayerFacts, x: Id) -> Id {
+    /// A dense network and experts side by side, each with norms of its own, the router reading
+    /// the stream itself (Gemma 4).
+    pub(super) fn twin_feed_forward(&mut self, layer: &LayerFacts, stream: Id) -> Id {
+        let x = self.norm("ffn_norm", stream);
+        let dense = self.dense(x, DENSE);
+        let dense = self.norm("post_ffw_norm_1", dense);
+        let x = self.norm("pre_ffw_norm_2", stream);
+        let seen = self.bare_norm(stream);
+        let seen = self.graph.unary(&[seen]);
+        let seen = match self.weight("ffn_gate_inp.scale") {
+            Some(w) => self.graph.weighted_unary(w.place, &[seen]),
+            None => seen,
+        };
+        let router = self.project("ffn_gate_inp", seen);
+        let routed = self.experts(layer, x, router);
+        let routed = self.norm("post_ffw_norm_2", routed);
+        self.add(dense, routed)
+    }
+
+    /// The routed experts, chosen by what the router says.
+    fn experts(&mut self, layer: &LayerFacts, x: Id, router: Id) -> Id {
         let used = layer.experts_used.clamp(1, MOST_EXPERTS_USED);
         let weight_first = self.facts.architecture == "llama4";
-        let router = self.project("ffn_gate_inp", x);
         let scores = self.graph.node(router).bytes;
         let chances = self.graph.unary(&[router]);
         let biased = match self.bias("exp_probs_b") {

@@ -16,6 +16,7 @@ mod file_type;
 mod from_gguf;
 mod graph;
 mod keys;
+mod layer_embedding;
 mod memory;
 mod recurrent;
 mod shape;
