@@ -10,10 +10,6 @@ use super::memory::{Placed, Setting};
 use super::shape::Shape;
 use super::tensors::ExpertKind;
 
-/// How often a pair of neighbouring blocks is drawn before its repeats are left out: the buffer
-/// has found its size by then.
-const REPEATS: usize = 2;
-
 /// No real model's distinct blocks have as many tensors; what follows is left out.
 const MOST_TENSORS: usize = 50_000;
 
@@ -25,23 +21,23 @@ pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u
     let mut x = b.embed();
     let by_layer = b.layer_embeddings(x);
     let last = facts.layers.len().saturating_sub(1);
-    let mut seen: BTreeMap<(Kind, Kind), usize> = BTreeMap::new();
-    let mut before = Kind::default();
-    for (i, layer) in facts.layers.iter().enumerate() {
-        let here = Builder::side(first, i as u64);
-        let shape = facts.shapes.get(i);
-        let kind = Kind {
+    let kinds: Vec<Kind> = (0..facts.layers.len())
+        .map(|i| Kind {
             class: facts.classes.get(i).map_or(0, |c| c + 1),
-            here,
-            experts: experts_on_host(shape, at),
-        };
-        let times = seen.entry((before, kind)).or_default();
-        *times += 1;
-        before = kind;
-        if (*times > REPEATS || b.graph.len() > MOST_TENSORS) && i != last {
+            here: Builder::side(first, i as u64),
+            experts: experts_on_host(facts.shapes.get(i), at),
+        })
+        .collect();
+    let drawn = drawn(&kinds);
+    // Embeddings of every block are inputs of their own, and the empty tensors of recurrent
+    // blocks leave marks for long: then all blocks are drawn.
+    let all = by_layer.is_some() || facts.layers.iter().any(|l| l.recurrent);
+    for (i, layer) in facts.layers.iter().enumerate() {
+        let wanted = all || drawn.get(i).copied().unwrap_or(true);
+        if (!wanted || b.graph.len() > MOST_TENSORS) && i != last {
             continue;
         }
-        b.turn_to(shape, here);
+        b.turn_to(facts.shapes.get(i), Builder::side(first, i as u64));
         x = b.block(layer, x, i == last);
         x = b.add_layer_embedding(by_layer, x);
     }
@@ -54,6 +50,27 @@ pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u
     b.output(x, out);
     let order = b.graph.schedule();
     alloc::buffer_sizes(&b.graph, &order)
+}
+
+/// Which blocks are drawn. Once a block has followed another of its kind twice the buffer has
+/// found its size; since neighbours may swap places in it, an even number of repeats is left out.
+fn drawn(kinds: &[Kind]) -> Vec<bool> {
+    let before = std::iter::once(Kind::default()).chain(kinds.iter().copied());
+    let pairs: Vec<(Kind, Kind)> = before.zip(kinds.iter().copied()).collect();
+    let mut times: BTreeMap<(Kind, Kind), usize> = BTreeMap::new();
+    for pair in &pairs {
+        *times.entry(*pair).or_default() += 1;
+    }
+    let mut seen: BTreeMap<(Kind, Kind), usize> = BTreeMap::new();
+    pairs
+        .iter()
+        .map(|pair| {
+            let all = times.get(pair).copied().unwrap_or(0);
+            let k = seen.entry(*pair).or_default();
+            *k += 1;
+            *k < 2 + all % 2 || *k == all
+        })
+        .collect()
 }
 
 /// What makes two blocks' graphs the same.
@@ -88,7 +105,7 @@ impl Builder<'_> {
     fn embed(&mut self) -> Id {
         let row = self.rows(self.facts.embedding_length);
         let tokens = self.graph.input(self.tokens * F32);
-        self.graph.input(row);
+        let raw = self.graph.input(row);
         let mixed_tokens = self.graph.input(self.tokens * F32);
         let slots = self.graph.input(self.tokens * 8);
         let mixed = self.graph.input(row);
@@ -96,8 +113,9 @@ impl Builder<'_> {
         let by_token = self.graph.weighted(HOST, row, &[mixed_tokens]);
         let joined = self.graph.op(row, &[mixed]);
         let joined = self.graph.write(joined, &[by_token, slots, joined]);
-        self.graph.expand(x);
-        self.graph.expand(joined);
+        for id in [x, raw, joined] {
+            self.graph.expand(id);
+        }
         if self.facts.style.scaled_embedding {
             let scale = self.graph.input(self.tokens * F32);
             return self.graph.unary(&[x, scale]);
@@ -161,7 +179,11 @@ impl Builder<'_> {
                 None => self.add(o, x),
             };
         }
-        let middle = self.add(o, x);
+        let middle = if self.facts.style.residual_always_first {
+            self.add(x, o)
+        } else {
+            self.add(o, x)
+        };
         let inner = if split {
             self.norm("ffn_norm", middle)
         } else if self.has("attn_norm") {

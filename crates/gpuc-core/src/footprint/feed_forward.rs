@@ -17,7 +17,7 @@ impl Builder<'_> {
             return dense;
         }
         let router = self.project("ffn_gate_inp", x);
-        let routed = self.experts(layer, x, router);
+        let chosen_out = self.experts(layer, x, router);
         let shared = self.has("ffn_up_shexp").then(|| {
             let out = self.dense(x, ["ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp"]);
             if !self.has("ffn_gate_inp_shexp") {
@@ -27,13 +27,13 @@ impl Builder<'_> {
             let gate = self.graph.unary(&[gate]);
             self.graph.unary(&[out, gate])
         });
-        let routed = match shared {
-            Some(s) => self.add(routed, s),
-            None => routed,
+        let chosen_out = match shared {
+            Some(s) => self.add(chosen_out, s),
+            None => chosen_out,
         };
         Some(match dense {
-            Some(d) => self.add(d, routed),
-            None => routed,
+            Some(d) => self.add(d, chosen_out),
+            None => chosen_out,
         })
     }
 
@@ -72,9 +72,9 @@ impl Builder<'_> {
             None => seen,
         };
         let router = self.project("ffn_gate_inp", seen);
-        let routed = self.experts(layer, x, router);
-        let routed = self.norm("post_ffw_norm_2", routed);
-        self.add(dense, routed)
+        let chosen_out = self.experts(layer, x, router);
+        let chosen_out = self.norm("post_ffw_norm_2", chosen_out);
+        self.add(dense, chosen_out)
     }
 
     /// The routed experts, chosen by what the router says.

@@ -127,7 +127,9 @@ impl Graph {
             if let Some(n) = self.nodes.get_mut(id.index()) {
                 n.visited = true;
             }
-            if !is_input {
+            if is_input {
+                self.leafs.push(id);
+            } else {
                 self.order.push(id);
             }
         }
@@ -135,15 +137,13 @@ impl Graph {
 
     /// A tensor that is filled before the graph runs.
     pub(super) fn input(&mut self, bytes: u64) -> Id {
-        let id = self.push(Node {
+        self.push(Node {
             kind: Kind::Input,
             bytes,
             external: false,
             fixed: Some(HOST),
             ..NOWHERE.clone()
-        });
-        self.leafs.push(id);
-        id
+        })
     }
 
     /// An operation that needs room of its own.

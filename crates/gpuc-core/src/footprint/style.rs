@@ -19,6 +19,8 @@ pub(super) struct Style {
     pub(super) normed_values: bool,
     /// Whether the wanted rows are picked after the last norm instead of in the last block.
     pub(super) late_pick: bool,
+    /// Whether that is so in a block's first sum too.
+    pub(super) residual_always_first: bool,
     /// Whether the residual is the first operand of a block's last sum, whose place it keeps.
     pub(super) residual_first: bool,
     /// Whether embeddings are scaled before the first block.
@@ -68,6 +70,7 @@ impl Style {
             positioned: !is(&["nemotron_h", "nemotron_h_moe", "jamba"]) && !untrained_positions,
             normed_values: is(&["gemma4"]),
             late_pick: is(&LATE_PICK),
+            residual_always_first: is(&["lfm2", "lfm2moe"]),
             residual_first: is(&["phi3", "phimoe", "lfm2", "lfm2moe"]),
             scaled_embedding: architecture.starts_with("gemma") || has("embedding_scale"),
             // These load the output before the embedding, so that neither finds the other.
