@@ -77,6 +77,7 @@ const CACHE_TYPES: [&str; 9] = [
 impl Facts {
     /// Whether llama.cpp runs this model with this setting.
     pub fn check(&self, setting: &Setting) -> Result<(), SettingError> {
+        let setting = &self.in_effect(setting);
         let (k, v) = (setting.type_k, setting.type_v);
         for kind in [k, v] {
             if !CACHE_TYPES.contains(&kind.name().as_str()) {

@@ -19,6 +19,7 @@ pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u
     let first = placed.first_block(facts);
     b.turn_to(facts.shapes.last(), HOST);
     let mut x = b.embed();
+    let embedded = x;
     let by_layer = b.layer_embeddings(x);
     let last = facts.layers.len().saturating_sub(1);
     let kinds: Vec<Kind> = (0..facts.layers.len())
@@ -31,7 +32,7 @@ pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u
     let drawn = drawn(&kinds);
     // Embeddings of every block are inputs of their own, and the empty tensors of recurrent
     // blocks leave marks for long: then all blocks are drawn.
-    let all = by_layer.is_some() || facts.layers.iter().any(|l| l.recurrent);
+    let all = by_layer.is_some() || facts.deep_rows > 0 || facts.layers.iter().any(|l| l.recurrent);
     for (i, layer) in facts.layers.iter().enumerate() {
         let wanted = all || drawn.get(i).copied().unwrap_or(true);
         if (!wanted || b.graph.len() > MOST_TENSORS) && i != last {
@@ -40,6 +41,13 @@ pub(super) fn buffers(facts: &Facts, setting: &Setting, placed: &Placed, at: &[u
         b.turn_to(facts.shapes.get(i), Builder::side(first, i as u64));
         x = b.block(layer, x, i == last);
         x = b.add_layer_embedding(by_layer, x);
+        if (i as u64) < facts.deep_rows {
+            let bytes = b.rows(facts.embedding_length);
+            let row = b.graph.view(embedded, bytes, false);
+            b.graph
+                .set_span(row, bytes.saturating_mul(facts.deep_rows + 1));
+            x = b.add(x, row);
+        }
     }
     let out = if placed.output_on_device() {
         DEVICE
@@ -103,18 +111,31 @@ fn experts_on_host(shape: Option<&Shape>, at: &[u8]) -> u8 {
 impl Builder<'_> {
     /// The embeddings of the batch: by token, and the parts of a mixed batch beside them.
     fn embed(&mut self) -> Id {
-        let row = self.rows(self.facts.embedding_length);
+        let deep = self.facts.deep_rows;
+        let narrow = self.rows(self.facts.embedding_length);
+        let row = narrow.saturating_mul(deep + 1);
         let tokens = self.graph.input(self.tokens * F32);
         let raw = self.graph.input(row);
         let mixed_tokens = self.graph.input(self.tokens * F32);
         let slots = self.graph.input(self.tokens * 8);
         let mixed = self.graph.input(row);
-        let x = self.graph.weighted(HOST, row, &[tokens]);
-        let by_token = self.graph.weighted(HOST, row, &[mixed_tokens]);
+        let mut x = self.graph.weighted(HOST, narrow, &[tokens]);
+        let mut by_token = self.graph.weighted(HOST, narrow, &[mixed_tokens]);
+        if deep > 0 {
+            // Padded to the width that an image's embedding has.
+            x = self.graph.op(row, &[x]);
+            by_token = self.graph.op(row, &[by_token]);
+        }
         let joined = self.graph.op(row, &[mixed]);
         let joined = self.graph.write(joined, &[by_token, slots, joined]);
         for id in [x, raw, joined] {
             self.graph.expand(id);
+        }
+        if deep > 0 {
+            let view = self.graph.view(x, narrow, false);
+            self.graph.set_span(view, row);
+            self.graph.expand(view);
+            return view;
         }
         if self.facts.style.scaled_embedding {
             let scale = self.graph.input(self.tokens * F32);
@@ -130,15 +151,12 @@ impl Builder<'_> {
             self.graph.expand(normed);
         }
         let mixes = layer.kv_heads > 0 && self.has("attn_output");
-        let mut out = None;
+        let mut out = mixes.then(|| self.attention(layer, normed));
         if layer.recurrent && (!mixes || self.has("ssm_in")) {
-            out = Some(self.recurrent(normed));
-        }
-        if mixes {
-            let a = self.attention(layer, normed);
+            let r = self.recurrent(normed);
             out = Some(match out {
-                Some(r) => self.add(r, a),
-                None => a,
+                Some(a) => self.add(a, r),
+                None => r,
             });
         }
         let split = self.has("ffn_norm");

@@ -47,6 +47,8 @@ pub struct Facts {
     pub(super) blocks: u64,
     /// Elements of the residual stream.
     pub(super) embedding_length: u64,
+    /// Further rows of the input as wide as the stream, each added after one of the first blocks.
+    pub(super) deep_rows: u64,
     /// Tokens in the vocabulary.
     pub(super) vocabulary: u64,
     /// The longest context the model was trained for.

@@ -124,6 +124,7 @@ impl Facts {
             architecture: architecture.to_owned(),
             blocks,
             embedding_length,
+            deep_rows: keys.get("n_deepstack_layers").unwrap_or(0).min(64),
             vocabulary,
             context_length: keys.get("context_length"),
             experts,

@@ -40,6 +40,9 @@ pub(super) enum Kind {
 pub(super) struct Node {
     pub(super) kind: Kind,
     pub(super) bytes: u64,
+    /// Bytes from a view's first element to its last, where its rows lie apart: a copy of the view
+    /// is as large.
+    pub(super) span: u64,
     pub(super) srcs: Vec<Id>,
     /// The tensor whose bytes this one shows.
     pub(super) view_of: Option<Id>,
@@ -74,6 +77,7 @@ pub(super) struct Graph {
 static NOWHERE: Node = Node {
     kind: Kind::Input,
     bytes: 0,
+    span: 0,
     srcs: Vec::new(),
     view_of: None,
     in_place: false,
@@ -229,6 +233,13 @@ impl Graph {
         })
     }
 
+    /// States how far a view's rows reach.
+    pub(super) fn set_span(&mut self, id: Id, span: u64) {
+        if let Some(n) = self.nodes.get_mut(id.index()) {
+            n.span = span.min(LARGEST);
+        }
+    }
+
     /// Keeps a tensor until the graph ends.
     pub(super) fn keep(&mut self, id: Id) {
         if let Some(n) = self.nodes.get_mut(id.index()) {
@@ -311,7 +322,7 @@ impl Graph {
                 copy
             } else {
                 let n = self.node(*s);
-                let (bytes, contiguous) = (n.bytes, n.contiguous);
+                let (bytes, contiguous) = (n.bytes.max(n.span), n.contiguous);
                 let copy = self.push(Node {
                     kind: Kind::Op,
                     bytes,

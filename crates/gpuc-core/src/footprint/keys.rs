@@ -71,8 +71,11 @@ const WINDOWS: [(&str, u64, bool, u64); 17] = [
 /// The window's width, and which blocks are windowed.
 pub(super) fn windows(keys: &Keys, blocks: u64) -> (u64, Vec<bool>) {
     let none = (0, vec![false; usize::try_from(blocks).unwrap_or(0)]);
+    // Architectures without an entry are windowed where the file says so block by block.
+    let listed = WINDOWS.iter().find(|w| w.0 == keys.architecture);
+    let stated_blocks = keys.list("attention.sliding_window_pattern").is_some();
     let Some((_, repeat, first_full, default_width)) =
-        WINDOWS.iter().find(|w| w.0 == keys.architecture)
+        listed.or_else(|| stated_blocks.then_some(&("", 1, false, 0)))
     else {
         return none;
     };

@@ -115,6 +115,7 @@ pub struct MemoryMap {
 impl Facts {
     /// What llama.cpp allocates on device and host for this placement.
     pub fn memory_map(&self, setting: &Setting, placed: &Placed) -> MemoryMap {
+        let setting = &self.in_effect(setting);
         let lies = self.places(placed);
         let mut map = MemoryMap::default();
         for (t, at) in self.tensors.iter().zip(&lies) {
@@ -147,6 +148,14 @@ impl Facts {
         map.device.compute = device;
         map.host.compute = host;
         map
+    }
+
+    /// The setting as llama.cpp applies it: for some models it turns flash attention off.
+    pub(super) fn in_effect(&self, setting: &Setting) -> Setting {
+        Setting {
+            flash_attn: setting.flash_attn && !self.style.no_flash_attention,
+            ..*setting
+        }
     }
 
     /// Bytes that one token reads on device and host at a context of `depth` tokens: all weights

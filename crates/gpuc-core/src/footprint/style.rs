@@ -15,6 +15,8 @@ pub(super) struct Style {
     pub(super) weights_scaled: bool,
     /// Whether queries and keys are turned by their positions.
     pub(super) positioned: bool,
+    /// Whether llama.cpp turns flash attention off whatever is asked for.
+    pub(super) no_flash_attention: bool,
     /// Whether values are normed like keys.
     pub(super) normed_values: bool,
     /// Whether the wanted rows are picked after the last norm instead of in the last block.
@@ -68,6 +70,7 @@ impl Style {
             weights_normed: weights_normed(keys),
             weights_scaled: number("expert_weights_scale").is_some_and(|x| x != 0.0 && x != 1.0),
             positioned: !is(&["nemotron_h", "nemotron_h_moe", "jamba"]) && !untrained_positions,
+            no_flash_attention: is(&["grok"]),
             normed_values: is(&["gemma4"]),
             late_pick: is(&LATE_PICK),
             residual_always_first: is(&["lfm2", "lfm2moe"]),
