@@ -32,6 +32,26 @@ pub struct Evidence {
     pub depth: u64,
     /// What was measured, seconds a token.
     pub seconds: f64,
+    /// The closed form's ceiling at the full context and with the fastest consumer card's VRAM,
+    /// tokens a second: what the reference's estimator takes a share of.
+    pub closed_form_ceiling: f64,
+    /// Layers with experts.
+    pub moe_layers: u64,
+}
+
+/// VRAM of the fastest consumer card, bytes a second: the reference plans every card with it.
+const FASTEST_CARD: f64 = 1790e9;
+
+fn closed_form_ceiling(model: &Model, bpw: (f64, f64), on_host: u64, depth: u64, ram: f64) -> f64 {
+    let count = |n: Option<u64>| n.unwrap_or(0) as f64;
+    let active =
+        count(model.expert.experts_per_token) * count(model.expert.expert_params_each) * bpw.0;
+    let ctx = depth.saturating_add(1024).max(4096);
+    let cache = model.kv_read_bytes(ctx, 1).unwrap_or(0) as f64;
+    let device = count(model.non_expert_params) * bpw.1
+        + active * (count(model.n_moe_layers) - on_host as f64)
+        + cache;
+    1.0 / (device / FASTEST_CARD + active * on_host as f64 / ram)
 }
 
 /// The rows of a table with a heading, by column.
@@ -159,6 +179,14 @@ pub fn evidence(receipts: &str, shapes: &str) -> Vec<Evidence> {
                 n_cpu_moe,
                 depth,
                 seconds: 1.0 / number("decode_tok_s")?,
+                closed_form_ceiling: closed_form_ceiling(
+                    model,
+                    (by_tag.expert, by_tag.rest),
+                    setting.on_host,
+                    depth,
+                    number("ram_gbps").unwrap_or(80.0) * 1e9,
+                ),
+                moe_layers: model.n_moe_layers.unwrap_or(0),
             })
         })
         .collect()
