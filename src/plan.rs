@@ -338,10 +338,17 @@ fn wish(args: &PlanArgs, name: &str, notes: Vec<String>) -> Wish {
     }
 }
 
-/// The shipped points and those of the user's store; what cannot be read is left out.
+/// The shipped points and those of the user's store.
 fn points(store: Option<&Path>) -> Vec<Point> {
     let mut points = seed();
-    let Some(entries) = store.and_then(|dir| fs::read_dir(dir).ok()) else {
+    points.extend(store.map(stored_points).unwrap_or_default());
+    points
+}
+
+/// The points of a store; what cannot be read is left out.
+pub(crate) fn stored_points(dir: &Path) -> Vec<Point> {
+    let mut points = Vec::new();
+    let Ok(entries) = fs::read_dir(dir) else {
         return points;
     };
     let mut files: Vec<PathBuf> = entries

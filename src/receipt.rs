@@ -10,12 +10,13 @@ use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::receipt::{
     Bench, BenchError, Envelope, Identity, Measured, Wanted, checked_plan, file_name, fold_peaks,
-    fold_routing, measure, point, prove, verdict,
+    fold_routing, fold_vram, history, measure, point, prove, verdict,
 };
 use gpuc_core::routing::{read_trace, report};
 use gpuc_rig::host::today;
 
 use crate::deliver::{deliver_json, read_input};
+use crate::plan::stored_points;
 use crate::shell::CommonArgs;
 use crate::values::{count, non_negative};
 
@@ -37,6 +38,7 @@ Examples:
   gpu-container-receipt --plan plan.json --bench bench.json
   gpu-container-receipt --plan plan.json --bench bench.json --peaks peaks.json \\
       --calibration-dir calibration --model-name Qwen3-30B-A3B --quant gguf-q4_k_m -o receipt.json
+  gpu-container-receipt --history calibration
   curl -s localhost:8080/metrics | gpu-container-receipt --plan plan.json --bench -
 
 Exit status:
@@ -47,8 +49,12 @@ Exit status:
 )]
 pub struct ReceiptArgs {
     /// The plan.json that was run (- for standard input)
-    #[arg(long, value_name = "FILE")]
-    plan: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "history")]
+    plan: Option<PathBuf>,
+    /// Print the calibration points of this folder over time instead: forecast against measured,
+    /// and where the rig has drifted
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["plan", "bench", "calibration_dir"])]
+    history: Option<PathBuf>,
     /// llama-bench output (json, jsonl, csv, md or sql, log lines and all), a llama-server answer
     /// with timings, or its /metrics (- for standard input)
     #[arg(long, value_name = "FILE")]
@@ -112,8 +118,13 @@ impl CommonArgs for ReceiptArgs {
 /// One run of the command.
 #[allow(clippy::needless_pass_by_value, reason = "main_with hands them over")]
 pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
-    let bytes = read_input(&args.plan, "plan", Code::IoReadFailed)?;
-    let plan = checked_plan(&bytes, &args.plan.display().to_string()).map_err(Fault::from)?;
+    if let Some(dir) = &args.history {
+        return past(dir, args.out.as_deref());
+    }
+    // The parser asks for one of the two.
+    let path = args.plan.clone().unwrap_or_default();
+    let bytes = read_input(&path, "plan", Code::IoReadFailed)?;
+    let plan = checked_plan(&bytes, &path.display().to_string()).map_err(Fault::from)?;
     let measured = measured(&args, &plan)?;
     let mut receipt = prove(&plan, &measured);
     if let Some(report) = args.trace.as_deref().and_then(|p| routing(&args, p)) {
@@ -121,6 +132,9 @@ pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
     }
     if let Some(envelope) = args.peaks.as_deref().and_then(envelope) {
         fold_peaks(&mut receipt, &envelope);
+        if measured.vram_mib.is_none() {
+            fold_vram(&mut receipt, &plan, &envelope);
+        }
     }
     let kept = write_back(&args, &plan, &measured, &mut receipt)?;
     if let Err(e) = deliver_json(&receipt, args.out.as_deref()) {
@@ -134,6 +148,23 @@ pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
         say(note);
     }
     Ok(verdict(&plan, &measured))
+}
+
+/// The history of a calibration folder.
+fn past(dir: &Path, out: Option<&Path>) -> anyhow::Result<Exit> {
+    // Naming a folder that is not there is a slip of the pen, not an empty history.
+    fs::read_dir(dir).map_err(|e| {
+        Fault::new(
+            Code::IoReadFailed,
+            format!("calibration folder {} cannot be read", dir.display()),
+        )
+        .with_hint("name the folder that --calibration-dir writes to")
+        .with_cause(e)
+    })?;
+    let table = history(&stored_points(dir));
+    deliver_json(&table, out)?;
+    say(table.table().trim_end());
+    Ok(Exit::Ok)
 }
 
 fn measured(args: &ReceiptArgs, plan: &Plan) -> Result<Measured, Fault> {

@@ -124,3 +124,59 @@ fn one_receipt_moves_the_next_forecast_and_ten_settle_it() {
         }
     }
 }
+
+#[test]
+fn a_history_names_what_drifted() {
+    let point = |created: &str, rate: f64, build: &str| {
+        json!({
+            "model": "m", "n_cpu_moe": 0, "n_moe_layers": 48, "ceiling_tok_s": 100.0,
+            "measured_tok_s": rate, "predicted_tok_s": 50.0, "created": created, "build": build,
+        })
+        .to_string()
+    };
+    let run = Tool::new("receipt")
+        .file("store/a.json", point("2026-01-01", 50.0, "b1"))
+        .file("store/b.json", point("2026-02-01", 40.0, "b2"))
+        .args(["--history", "store"])
+        .run();
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    let table = run.json();
+    assert_eq!(table["drifted"], 1);
+    assert_eq!(table["rows"][1]["error_pct"], -20.0);
+    assert!(
+        run.stderr.contains("llama.cpp went from b1 to b2"),
+        "{}",
+        run.stderr
+    );
+    let none = Tool::new("receipt").args(["--history", "nowhere"]).run();
+    assert_eq!((none.status, none.code()), (2, Some("IO_READ_FAILED")));
+}
+
+#[test]
+fn the_ceiling_is_held_at_the_depth_that_was_measured_and_beyond_noise_only() {
+    let plan = planned(&["--depth", "4096", "--n-cpu-moe", "0", "--vram-mib", "90000"]);
+    let ceiling = number(&plan, "ceiling_decode_tok_s");
+    let verdict = |rate: f64, more: &str| {
+        Tool::new("receipt")
+            .file("plan.json", plan.to_string())
+            .file(
+                "bench.json",
+                format!(r#"[{{"n_prompt": 0, "n_gen": 128, "avg_ts": {rate}{more}}}]"#),
+            )
+            .args(["--plan", "plan.json", "--bench", "bench.json"])
+            .run()
+    };
+    // Just above: too much at that depth, possible at depth 0 or when repeats differ as much.
+    let rate = ceiling * 1.01;
+    assert_eq!(verdict(rate, r#", "n_depth": 4096"#).status, 4);
+    let empty = verdict(rate, r#", "n_depth": 0"#);
+    assert_eq!(empty.status, 0, "{}", empty.stderr);
+    assert!(number(&empty.json(), "ceiling_decode_tok_s") > ceiling);
+    let noisy = format!(
+        r#", "n_depth": 4096, "stddev_ts": {}, "samples_ts": [{rate}, {rate}, {rate}]"#,
+        0.03 * rate
+    );
+    assert_eq!(verdict(rate, &noisy).status, 0);
+    let other = verdict(10.0, r#", "model_n_params": 8190427136"#);
+    assert!(other.stderr.contains("another model"), "{}", other.stderr);
+}

@@ -58,6 +58,13 @@ pub struct Point {
     /// The work of a token under the plan, so that a later law can be held against the run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode_work: Option<Work>,
+    /// The plan's forecast, tokens a second.
+    #[serde(
+        default,
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub predicted_tok_s: Option<f64>,
     /// The card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<String>,

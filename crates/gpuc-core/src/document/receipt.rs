@@ -16,6 +16,9 @@ pub struct Receipt {
     pub measured_prefill_tok_s: Option<f64>,
     /// VRAM used, MiB.
     pub measured_vram_used_mib: Option<f64>,
+    /// 100 × (measured − planned) / planned VRAM, the plan's margin left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vram_error_pct: Option<f64>,
     /// Standard deviation of decode over its samples, tokens a second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_stddev_tok_s: Option<f64>,

@@ -25,6 +25,12 @@ pub struct Measured {
     pub build: Option<String>,
     /// The model that was measured.
     pub model: Option<String>,
+    /// Parameters of the model that was measured.
+    pub n_params: Option<u64>,
+    /// Tokens that it evaluated at a time.
+    pub ubatch: Option<u64>,
+    /// Whether flash attention was on, where the row says.
+    pub flash_attn: Option<bool>,
     /// How it was measured, in words.
     pub method: String,
     /// What the reader should know about the choice.
@@ -161,6 +167,9 @@ fn describe(chosen: &[&Row], rows: &[&Row], wanted: &Wanted, out: &mut Measured)
     out.depth = first.depth;
     out.build.clone_from(&first.setting.build);
     out.model.clone_from(&first.setting.model);
+    out.n_params = first.setting.n_params;
+    out.ubatch = first.setting.n_ubatch;
+    out.flash_attn = first.setting.flash_attn;
     let tokens = first.tokens.map_or_else(String::new, |n| format!(" tg{n}"));
     let depth = first
         .depth

@@ -7,6 +7,8 @@
 mod bench;
 mod choose;
 mod fragments;
+mod history;
+mod identity;
 mod measure;
 mod peaks;
 mod prove;
@@ -19,9 +21,10 @@ mod wanted;
 
 pub use bench::Bench;
 pub use choose::BenchError;
+pub use history::{History, HistoryRow, history};
 pub use measure::{Measured, measure};
 pub use peaks::Envelope;
-pub use prove::{PlanError, checked_plan, fold_peaks, fold_routing, prove, verdict};
+pub use prove::{PlanError, checked_plan, fold_peaks, fold_routing, fold_vram, prove, verdict};
 pub use row::{Form, Kind, Row};
 pub use server::Served;
 pub use store::{Identity, NoPoint, file_name, point};

@@ -54,10 +54,45 @@ pub(super) fn ceiling(plan: &Plan) -> Option<f64> {
         .or(plan.predicted_decode_tok_s)
 }
 
+/// The ceiling at the depth that was measured, where the plan says how much of its work is cache.
+pub(super) fn ceiling_at(plan: &Plan, measured: &Measured) -> Option<f64> {
+    let bound = ceiling(plan)?;
+    let at_depth = || {
+        let work = plan.decode_work?;
+        let assumed = plan.assumptions.as_ref()?;
+        let planned = assumed.depth.or(assumed.ctx_len).filter(|d| *d > 0)?;
+        let vram = assumed.vram_bw_gbps.filter(|g| *g > 0.0)? * 1e9;
+        let more = measured.depth? as f64 / planned as f64 - 1.0;
+        let moved = 1.0 / (1.0 / bound + work.cache_bytes * more / vram);
+        Some(round_to(moved, 2)).filter(|c| c.is_finite() && *c > 0.0)
+    };
+    Some(at_depth().unwrap_or(bound))
+}
+
+/// What a measured mean may be off by: twice its standard error, where repeats tell.
+fn noise(measured: &Measured) -> f64 {
+    match (measured.stddev, measured.samples) {
+        (Some(stddev), Some(n)) if n > 1 => 2.0 * stddev / (n as f64).sqrt(),
+        _ => 0.0,
+    }
+}
+
+/// What the placement took of the card, % off what the plan says it takes without its margin.
+fn vram_error(plan: &Plan, measured: &Measured) -> Option<f64> {
+    let map = plan.memory_map.first()?;
+    let planned = map
+        .weights_bytes
+        .saturating_add(map.context_bytes)
+        .saturating_add(map.compute_bytes);
+    let planned = crate::units::as_mib(planned as f64);
+    let off = 100.0 * (measured.vram_mib? - planned) / planned;
+    off.is_finite().then(|| round_to(off, 1))
+}
+
 /// The receipt of `measured` (which has a decode rate) under `plan`.
 pub fn prove(plan: &Plan, measured: &Measured) -> Receipt {
     let decode = measured.decode;
-    let ceiling = ceiling(plan);
+    let ceiling = ceiling_at(plan, measured);
     let forecast = plan.predicted_decode_tok_s;
     // A rate beside which the other vanishes has no share that a number could hold.
     let share = |of: Option<f64>| {
@@ -77,7 +112,12 @@ pub fn prove(plan: &Plan, measured: &Measured) -> Receipt {
             "{m:.2} tok/s is {:.0} % of the ceiling of {c:.2}",
             100.0 * m / c
         ));
-        if m > c {
+        if m > c && m - noise(measured) <= c {
+            notes.push(format!(
+                "that is above the ceiling by less than the runs differ (±{:.2})",
+                noise(measured)
+            ));
+        } else if m > c {
             notes.push(
                 "that is above the ceiling, which no run can be: a bandwidth or the bytes per \
                  weight that the plan assumes are too low"
@@ -100,12 +140,14 @@ pub fn prove(plan: &Plan, measured: &Measured) -> Receipt {
         notes.push("the run stalled: 0 tokens a second".into());
     }
     notes.extend(measured.notes.iter().cloned());
+    notes.extend(super::identity::differences(plan, measured));
     Receipt {
         runtime: plan.runtime.clone(),
         n_cpu_moe: plan.n_cpu_moe,
         measured_decode_tok_s: decode.map(|x| round_to(x, 2)),
         measured_prefill_tok_s: measured.prefill.map(|x| round_to(x, 2)),
         measured_vram_used_mib: measured.vram_mib.map(|x| round_to(x, 1)),
+        vram_error_pct: vram_error(plan, measured),
         measured_stddev_tok_s: measured.stddev.map(|x| round_to(x, 2)),
         measured_samples: measured.samples,
         measured_depth: measured.depth,
@@ -128,7 +170,8 @@ pub fn verdict(plan: &Plan, measured: &Measured) -> Exit {
     let Some(m) = measured.decode else {
         return Exit::BadInput;
     };
-    if ceiling(plan).is_some_and(|c| c > 0.0 && m > c) {
+    let beyond = m - noise(measured);
+    if ceiling_at(plan, measured).is_some_and(|c| c > 0.0 && beyond > c) {
         Exit::AboveCeiling
     } else if plan.floor_tok_s.is_some_and(|floor| m < floor) {
         Exit::Refused
@@ -143,6 +186,15 @@ pub fn fold_routing(receipt: &mut Receipt, report: &Concentration) {
     receipt.routing_hot_frac_for_coverage = Some(round_to(report.hot_frac_for_coverage, 3));
     receipt.routing_concentration = Some(round_to(report.concentration_score, 3));
     receipt.notes.push(crate::routing::summary(report));
+}
+
+/// Holds the most VRAM that was seen used against the plan's map, where nobody measured it better.
+pub fn fold_vram(receipt: &mut Receipt, plan: &Plan, e: &Envelope) {
+    let seen = Measured {
+        vram_mib: e.gpu_vram_used_mib,
+        ..Measured::default()
+    };
+    receipt.vram_error_pct = vram_error(plan, &seen);
 }
 
 /// Folds the safety envelope of the run into its receipt.

@@ -63,6 +63,8 @@ pub struct Setting {
     pub n_threads: Option<u64>,
     /// Model, by file name where there is one.
     pub model: Option<String>,
+    /// Parameters of the model.
+    pub n_params: Option<u64>,
     /// llama.cpp's build.
     pub build: Option<String>,
     /// Backend and device.
@@ -186,6 +188,7 @@ impl Cells {
             "n_ubatch" => s.n_ubatch = cell.count(),
             "n_threads" | "threads" => s.n_threads = cell.count(),
             "model_filename" | "model" => s.model = cell.text().map(|m| stem(&m)),
+            "model_n_params" => s.n_params = cell.count(),
             "model_type" => self.model_type = cell.text(),
             "build_commit" => s.build = cell.text().filter(|t| t != "unknown"),
             "build_number" => self.build_number = cell.count(),

@@ -1,7 +1,7 @@
 //! The calibration point that a receipt leaves behind, and the name of its file.
 
 use super::measure::Measured;
-use super::prove::ceiling;
+use super::prove::ceiling_at;
 use crate::document::{Plan, Point};
 use crate::forecast::Work;
 
@@ -29,6 +29,9 @@ pub enum NoPoint {
     /// The plan has no ceiling, so there is no share of it.
     #[error("the plan has no ceiling")]
     NoCeiling,
+    /// It would teach the store the wrong thing.
+    #[error("the benchmark ran another model than the plan's")]
+    OtherModel,
     /// A stalled run says nothing about the next one.
     #[error("the measured rate is 0")]
     Stalled,
@@ -36,13 +39,16 @@ pub enum NoPoint {
 
 /// The calibration point of `measured` under `plan`.
 pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, NoPoint> {
-    let ceiling = ceiling(plan)
+    let ceiling = ceiling_at(plan, measured)
         .filter(|c| *c > 0.0)
         .ok_or(NoPoint::NoCeiling)?;
     let rate = measured
         .decode
         .filter(|m| *m > 0.0)
         .ok_or(NoPoint::Stalled)?;
+    if super::identity::other_model(plan, measured).is_some() {
+        return Err(NoPoint::OtherModel);
+    }
     let assumed = plan.assumptions.clone().unwrap_or_default();
     Ok(Point {
         model: who.model.clone(),
@@ -67,6 +73,7 @@ pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, 
             .filter(|n| Some(*n) != plan.n_cpu_moe),
         depth: measured.depth,
         decode_work: plan.decode_work.map(|work| at_depth(work, plan, measured)),
+        predicted_tok_s: plan.decode_work.and(plan.predicted_decode_tok_s),
         gpu: None,
         build: measured.build.clone(),
     })
