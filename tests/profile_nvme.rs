@@ -82,6 +82,7 @@ fn both_passes_with_the_arguments_agreed_on() {
     assert_eq!(bandwidth["nvme_rand_qd1_read_mbps"], 3210.99);
     let details = &bandwidth["details"]["nvme"];
     assert_eq!(details["rand_qd1_lat_us"], 81.23);
+    assert_eq!(details["bench_dir"], json!(folder.path()));
     assert_eq!(
         (&details["direct"], &details["ioengine"]),
         (&json!(true), &json!("libaio"))

@@ -7,6 +7,9 @@ use gpuc_core::units::{MIB, gib, round_to};
 use gpuc_rig::host::{self, HostMemory};
 use serde_json::{Value, json};
 
+/// Passes of one measurement differ by more than this only when something disturbs them.
+const UNSTEADY: f64 = 0.75;
+
 /// Reads how much there is.
 pub(super) fn read(notes: &mut Vec<String>) -> Option<HostMemory> {
     let read = match HostMemory::read() {
@@ -65,6 +68,12 @@ pub(super) fn bandwidth(available: u64, memory: &mut Memory, notes: &mut Vec<Str
                     "last_level_cache_mib": found.cache_bytes.map(|b| b / MIB),
                 });
                 details.insert("cpu_mem_bw".into(), measured);
+            }
+            if slowest < UNSTEADY * fastest {
+                notes.push(format!(
+                    "RAM bandwidth was between {slowest:.1} and {fastest:.1} GB/s: other work shares \
+                     the memory. Measure again when the machine is idle, or give the plan --cpu-bw."
+                ));
             }
             memory.cpu_mem_bw_gbps = Some(round_to(found.gbps, 1));
             memory.cpu_mem_bw_method = Some(format!(

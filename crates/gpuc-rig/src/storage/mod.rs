@@ -76,7 +76,9 @@ impl Ground {
             .ancestors()
             .find_map(|part| {
                 let real = std::fs::canonicalize(part).ok()?;
-                Some(real.join(folder.strip_prefix(part).ok()?))
+                let rest = folder.strip_prefix(part).ok()?;
+                // Joining nothing would still add a slash.
+                Some(real.join(rest).components().collect())
             })
             .unwrap_or_else(|| folder.clone());
         let table = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
