@@ -72,10 +72,14 @@ pub struct Args {
     /// Look again and again, until a limit is breached.
     #[arg(long)]
     pub watch: bool,
-    /// Seconds from one look to the next, 0.5 at least; host memory is glanced at in between, and
-    /// a breach there acted upon at once [default: 5].
+    /// Seconds from one look to the next, 0.05 at least; host memory is glanced at in between, the
+    /// more often the less is left, and a breach there acted upon at once [default: 5, under run 1].
     #[arg(long, value_name = "SECONDS", global = true, value_parser = non_negative)]
     pub interval: Option<f64>,
+    /// Seconds that power must stay past its limit before that is a breach: a healthy card runs at
+    /// its cap [default: 0, under run 10].
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = non_negative)]
+    pub sustain: Option<f64>,
     /// With --watch: end after this many looks; 0 for never [default: 0].
     #[arg(long, value_name = "N", value_parser = count)]
     pub max_polls: Option<u64>,

@@ -81,7 +81,7 @@ fn patrol<'a>(
         signals,
         gpus,
         host,
-        watch: Watch::new(settings.thresholds, settings.blindness),
+        watch: Watch::new(settings.thresholds, settings.blindness, settings.sustain),
         outputs,
         started: Instant::now(),
     })

@@ -3,15 +3,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use gpuc_core::document::{Report, Safety};
+use gpuc_core::document::{Breach, Level, Report, Safety};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::safety::{GpuReadings, HostReading, Place, Reading, Watch};
 use gpuc_rig::supervise::{Job, Signals, Stop, Worker};
 
-use super::output::Outputs;
+use super::output::{Outputs, say};
 use super::settings::Settings;
 
-/// How often host memory is looked at while the GPUs take their time.
+/// How often host memory is looked at between two looks, at the least.
 const HOST_LOOK: Duration = Duration::from_millis(250);
 /// The least time between two looks when the GPUs take longer than the interval.
 const BREATH: Duration = Duration::from_millis(100);
@@ -51,6 +51,8 @@ struct Rounds {
     looks: u64,
     /// Whether the last look found a limit breached.
     alarmed: bool,
+    /// How long the host may be left alone.
+    glance: Duration,
 }
 
 impl Patrol<'_> {
@@ -62,13 +64,14 @@ impl Patrol<'_> {
             asked: self.started,
             looks: 0,
             alarmed: false,
+            glance: HOST_LOOK.min(self.settings.interval),
         };
         loop {
             if let Some(cause) = self.round(&mut rounds) {
                 return Ok(cause);
             }
             // The host is looked at in between as well: memory can be gone within an interval.
-            let soon = Instant::now() + HOST_LOOK;
+            let soon = Instant::now() + rounds.glance;
             let due = match rounds.looking {
                 Some(_) => rounds.asked + self.settings.gpu_timeout,
                 None => rounds.next,
@@ -104,9 +107,10 @@ impl Patrol<'_> {
     fn round(&mut self, rounds: &mut Rounds) -> Option<Cause> {
         let now = Instant::now();
         let answer = self.gpus.answer();
+        let due = rounds.looking.is_none() && (now >= rounds.next || self.is_urgent(rounds));
         let since = match rounds.looking {
             Some(since) => since,
-            None if now >= rounds.next || self.is_urgent(rounds) => {
+            None if due => {
                 // An answer that is still owed has had its time already.
                 if !self.gpus.is_busy() {
                     self.gpus.ask();
@@ -119,26 +123,70 @@ impl Patrol<'_> {
         };
         rounds.looking = Some(since);
         let late = now >= rounds.asked + self.settings.gpu_timeout;
-        let reading = self.look(late, answer)?;
+        let reading = self.look(late, answer, rounds)?;
         rounds.looking = None;
         rounds.looks += 1;
-        rounds.next = (since + self.settings.interval).max(now + BREATH);
+        rounds.next =
+            (since + self.settings.interval).max(now + BREATH.min(self.settings.interval));
         let report = self.take(&reading);
         rounds.alarmed = report.verdict == Safety::Abort;
-        self.judge(&report, rounds.looks)
+        let cause = self.judge(&report, rounds.looks);
+        if matches!(cause, Some(Cause::Breach)) && !self.is_confirmed(&report) {
+            say("watchdog: looked at again, it is past no limit; the job goes on");
+            rounds.alarmed = false;
+            return None;
+        }
+        cause
     }
 
     /// Whether the host cannot wait for the next look to come due.
-    fn is_urgent(&mut self, rounds: &Rounds) -> bool {
-        !rounds.alarmed && {
-            let host = (self.host)();
-            self.watch.host_aborts(&host)
+    fn is_urgent(&mut self, rounds: &mut Rounds) -> bool {
+        let host = self.glance(rounds);
+        !rounds.alarmed && self.watch.host_aborts(&host)
+    }
+
+    fn glance(&mut self, rounds: &mut Rounds) -> HostReading {
+        let host = (self.host)();
+        let most = HOST_LOOK.min(self.settings.interval);
+        rounds.glance = self.watch.glance(&host, most);
+        host
+    }
+
+    /// Whether a job that is being stopped can no longer be waited for.
+    pub(super) fn cannot_wait(&mut self) -> bool {
+        let host = (self.host)();
+        self.watch.cannot_wait(&host)
+    }
+
+    /// A fresh sample, within one interval, before a job is stopped for what may be over.
+    fn is_confirmed(&mut self, report: &Report) -> bool {
+        if self.settings.place != Place::Run {
+            return true;
         }
+        let fresh = |metric: &str| {
+            let of = |b: &Breach| b.level == Level::Abort && b.metric.starts_with(metric);
+            report.breaches.iter().any(of)
+        };
+        let most = self.settings.interval.min(self.settings.gpu_timeout);
+        let gpus = if fresh("gpu_") && !fresh("host_") {
+            self.gpus.answer_within(most)
+        } else {
+            None
+        };
+        let why = "not asked again in time".to_owned();
+        let gpus = gpus.unwrap_or(GpuReadings::NotAwaited(why));
+        let host = (self.host)();
+        self.watch.confirms(report, &Reading { gpus, host })
     }
 
     /// A reading, as soon as there is one to be had or to be given up.
-    fn look(&mut self, late: bool, answer: Option<GpuReadings>) -> Option<Reading> {
-        let host = (self.host)();
+    fn look(
+        &mut self,
+        late: bool,
+        answer: Option<GpuReadings>,
+        rounds: &mut Rounds,
+    ) -> Option<Reading> {
+        let host = self.glance(rounds);
         let gpus = if let Some(answer) = answer {
             answer
         } else if self.watch.host_aborts(&host) {
@@ -223,7 +271,7 @@ mod tests {
             signals,
             gpus: Worker::start("gpus", gpus).unwrap(),
             host: Box::new(host),
-            watch: Watch::new(settings.thresholds, settings.blindness),
+            watch: Watch::new(settings.thresholds, settings.blindness, settings.sustain),
             outputs: Outputs::open(settings).unwrap(),
             started: Instant::now(),
         }

@@ -12,7 +12,7 @@ use gpuc_core::units::round_to;
 use gpuc_rig::supervise::{Cgroup, Ended, Job, Remedy, Signals, SpawnError, Stop, Stopped};
 
 use super::output::{Outputs, say};
-use super::patrol::Cause;
+use super::patrol::{Cause, Patrol};
 use super::settings::{JobSettings, Settings};
 use super::{ACTION_LASTS, outcome, patrol, stopped_by, take_over};
 use crate::{check_writable, deliver_json};
@@ -55,7 +55,7 @@ pub(super) fn supervise<'a>(
     let mut patrol = patrol(settings, &signals, outputs, host)?;
     let walked = catch_unwind(AssertUnwindSafe(|| patrol.walk(Some(&mut job))));
     let end = match walked {
-        Ok(Ok(Cause::Breach)) if !job.has_ended() => breach(&mut job, &remedy, &signals, settings),
+        Ok(Ok(Cause::Breach)) if !job.has_ended() => breach(&mut job, &remedy, &mut patrol),
         Ok(Ok(Cause::Stop(stop))) => {
             say(&format!(
                 "watchdog: {} received; stopping the job",
@@ -131,6 +131,14 @@ fn plainly(job: &mut Job, signals: &Signals, grace: Duration) -> (Stopped, Optio
     job.stop(Stop::Terminate, Some(signals), grace, &mut || false)
 }
 
+/// Stops it, and goes on looking at the host: a job that fills it further gets no more time.
+fn in_danger(job: &mut Job, patrol: &mut Patrol<'_>, grace: Duration) -> (Stopped, Option<Ended>) {
+    let signals = patrol.signals;
+    job.stop(Stop::Terminate, Some(signals), grace, &mut || {
+        patrol.cannot_wait()
+    })
+}
+
 /// What went wrong inside the watchdog itself.
 enum Failure {
     Fault(Fault),
@@ -162,16 +170,17 @@ impl End {
     }
 }
 
-fn breach(job: &mut Job, remedy: &Remedy, signals: &Signals, settings: &Settings) -> End {
+fn breach(job: &mut Job, remedy: &Remedy, patrol: &mut Patrol<'_>) -> End {
+    let (settings, signals) = (patrol.settings, patrol.signals);
     let grace = settings.job.as_ref().map_or(Duration::ZERO, |j| j.grace);
     if settings.action == Action::KillJob {
-        let taken = stopping(plainly(job, signals, grace));
+        let taken = stopping(in_danger(job, patrol, grace));
         say(&format!("watchdog: kill-job: {taken}"));
         return End::aborted(format!("kill-job: {taken}"));
     }
     let mut under_way = remedy.begin(signals);
     let mut early = outcome(&mut under_way, signals, &settings.action, HEAD_START);
-    let stopped = plainly(job, signals, grace);
+    let stopped = in_danger(job, patrol, grace);
     let taken = stopping(stopped);
     say(&format!("watchdog: {taken}"));
     if early == Ok(None) {

@@ -13,8 +13,8 @@ use gpuc_core::units::floor_bytes;
 use super::args::{Args, CgroupUse, RunArgs, Sub};
 use crate::read_input;
 
-/// The reference's floor, and long enough for nvidia-smi to answer.
-const SHORTEST: f64 = 0.5;
+/// Shorter, and the watch itself could be felt.
+const SHORTEST: f64 = 0.05;
 /// Some thirty years: beyond it a clock could overflow.
 const LONGEST: f64 = 1e9;
 
@@ -26,6 +26,8 @@ pub(super) struct Settings {
     pub(super) action: Action,
     pub(super) blindness: Blindness,
     pub(super) interval: Duration,
+    /// How long power must stay past its limit.
+    pub(super) sustain: Duration,
     pub(super) gpu_timeout: Duration,
     /// 0 for without end.
     pub(super) max_polls: u64,
@@ -69,6 +71,10 @@ impl Settings {
             None if args.watch => (Place::Watch, None),
             None => (Place::Once, None),
         };
+        let (interval, sustain) = match place {
+            Place::Run => (1.0, 10.0),
+            Place::Once | Place::Watch => (5.0, 0.0),
+        };
         let action = Action::parse(args.on_breach.as_deref(), place)?;
         let blindness = Blindness {
             polls: u32::try_from(args.blind_polls.unwrap_or(3)).unwrap_or(u32::MAX),
@@ -80,7 +86,8 @@ impl Settings {
             place,
             action,
             blindness,
-            interval: seconds(args.interval.unwrap_or(5.0).max(SHORTEST)),
+            interval: seconds(args.interval.unwrap_or(interval).max(SHORTEST)),
+            sustain: seconds(args.sustain.unwrap_or(sustain)),
             gpu_timeout: seconds(args.gpu_timeout.unwrap_or(5.0)),
             max_polls: if args.watch {
                 args.max_polls.unwrap_or(0)

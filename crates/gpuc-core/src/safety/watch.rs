@@ -43,12 +43,21 @@ pub struct Watch {
     /// For each GPU, whether it has ever given a reading that a limit could be held against.
     seen: Vec<bool>,
     blind: u32,
+    /// How long power must stay past its limit: a healthy card runs at its cap.
+    sustain: Duration,
+    /// Since when it has.
+    power_since: Option<Duration>,
     peaks: Peaks,
 }
 
+/// Faster than any program fills memory: what is left lasts at least as long as this says.
+const FASTEST_FILL_MIB_PER_S: f64 = 6000.0;
+/// The shortest time between two glances at the host.
+const SHORTEST_GLANCE: Duration = Duration::from_millis(20);
+
 impl Watch {
     /// A watch that has seen nothing yet.
-    pub fn new(thresholds: Thresholds, blindness: Blindness) -> Self {
+    pub fn new(thresholds: Thresholds, blindness: Blindness, sustain: Duration) -> Self {
         let peaks = Peaks {
             thresholds,
             ..Peaks::default()
@@ -58,6 +67,8 @@ impl Watch {
             blindness,
             seen: Vec::new(),
             blind: 0,
+            sustain,
+            power_since: None,
             peaks,
         }
     }
@@ -70,6 +81,9 @@ impl Watch {
         };
         let mut s = sample(gpus, &reading.host);
         let mut breaches = judge(&s, &self.thresholds);
+        if gpus.is_some() {
+            self.let_power_be_brief(at, &mut breaches);
+        }
         match &reading.gpus {
             GpuReadings::Failed(why) => s.notes.insert(0, format!("no GPU reading: {why}")),
             GpuReadings::NotAwaited(why) => s.notes.insert(0, why.clone()),
@@ -96,6 +110,69 @@ impl Watch {
     pub fn host_aborts(&self, host: &HostReading) -> bool {
         let breaches = judge(&sample(None, host), &self.thresholds);
         verdict(&breaches) == Safety::Abort
+    }
+
+    /// Whether what was past a limit in `report` still is in a fresh reading. What the reading
+    /// does not show counts as unchanged.
+    pub fn confirms(&self, report: &Report, reading: &Reading) -> bool {
+        let gpus = match &reading.gpus {
+            GpuReadings::Read(gpus) => Some(gpus.as_slice()),
+            GpuReadings::Failed(_) | GpuReadings::NotAwaited(_) => None,
+        };
+        let now = judge(&sample(gpus, &reading.host), &self.thresholds);
+        let still = |metric: &str| {
+            now.iter()
+                .any(|b| b.metric == metric && b.level == Level::Abort)
+        };
+        report
+            .breaches
+            .iter()
+            .filter(|b| b.level == Level::Abort)
+            .any(|b| match b.metric.as_str() {
+                "gpu_blind_polls" => true,
+                gpu if gpu.starts_with("gpu_") && gpus.is_none() => true,
+                host if host.starts_with("host_") && reading.host.avail_mib.is_none() => true,
+                metric => still(metric),
+            })
+    }
+
+    /// How long the host may be left alone, at the fastest that memory can fill up to a limit.
+    pub fn glance(&self, host: &HostReading, at_most: Duration) -> Duration {
+        let t = &self.thresholds;
+        let (Some(total), Some(avail)) = (host.total_mib, host.avail_mib) else {
+            return at_most;
+        };
+        let by_share = avail - total * (1.0 - t.host_mem_pct_max / 100.0);
+        let left = by_share.min(avail - t.host_avail_mib_min).max(0.0);
+        let lasts = Duration::try_from_secs_f64(left / FASTEST_FILL_MIB_PER_S);
+        lasts.unwrap_or(at_most).max(SHORTEST_GLANCE).min(at_most)
+    }
+
+    /// Whether memory is so far past its limit that a job cannot be given time to end: half of
+    /// what the limit keeps free is gone.
+    pub fn cannot_wait(&self, host: &HostReading) -> bool {
+        let t = &self.thresholds;
+        let (Some(total), Some(avail)) = (host.total_mib, host.avail_mib) else {
+            return false;
+        };
+        let kept = total * (1.0 - t.host_mem_pct_max / 100.0);
+        let half = kept.max(t.host_avail_mib_min) / 2.0;
+        half > 0.0 && avail <= half
+    }
+
+    /// Past its limit for a moment only, power is worth a warning.
+    fn let_power_be_brief(&mut self, at: Duration, breaches: &mut [Breach]) {
+        let power = breaches
+            .iter_mut()
+            .find(|b| b.metric == "gpu_power_pct" && b.level == Level::Abort);
+        let Some(power) = power else {
+            self.power_since = None;
+            return;
+        };
+        let since = *self.power_since.get_or_insert(at);
+        if at.saturating_sub(since) < self.sustain {
+            power.level = Level::Warn;
+        }
     }
 
     /// The safety envelope so far.
@@ -193,7 +270,11 @@ mod tests {
     }
 
     fn watch(polls: u32, aborts: bool) -> Watch {
-        Watch::new(Thresholds::default(), Blindness { polls, aborts })
+        Watch::new(
+            Thresholds::default(),
+            Blindness { polls, aborts },
+            Duration::ZERO,
+        )
     }
 
     fn verdicts(w: &mut Watch, steps: impl IntoIterator<Item = GpuReadings>) -> Vec<Safety> {
@@ -295,5 +376,53 @@ mod tests {
         };
         assert!(!w.host_aborts(&host(48000.0)));
         assert!(w.host_aborts(&host(1500.0)));
+    }
+    #[test]
+    fn power_must_hold_and_temperature_need_not() {
+        let at_cap = |w: f64| GpuReading {
+            power_w: Some(w),
+            power_limit_w: Some(100.0),
+            ..GpuReading::default()
+        };
+        let blindness = Blindness {
+            polls: 3,
+            aborts: true,
+        };
+        let mut w = Watch::new(Thresholds::default(), blindness, Duration::from_secs(10));
+        let mut at = |s, gpus| w.step(Duration::from_secs(s), &reading(gpus)).verdict;
+        assert_eq!(at(0, Read(vec![at_cap(99.0)])), Warn);
+        assert_eq!(at(9, Read(vec![at_cap(99.0)])), Warn);
+        assert_eq!(at(10, Read(vec![at_cap(50.0)])), Ok);
+        assert_eq!(at(11, Read(vec![at_cap(99.0)])), Warn);
+        assert_eq!(at(15, NotAwaited("x".into())), Ok);
+        assert_eq!(at(21, Read(vec![at_cap(99.0)])), Abort);
+        assert_eq!(at(22, Read(vec![hot(90.0)])), Abort);
+    }
+
+    #[test]
+    fn a_breach_is_confirmed_by_what_is_still_past_its_limit_or_unknown() {
+        let mut w = watch(3, true);
+        let report = w.step(Duration::ZERO, &reading(Read(vec![hot(90.0)])));
+        assert!(w.confirms(&report, &reading(Read(vec![hot(88.0)]))));
+        assert!(w.confirms(&report, &reading(Failed("hangs".into()))));
+        assert!(!w.confirms(&report, &reading(Read(vec![hot(50.0)]))));
+    }
+
+    #[test]
+    fn the_less_memory_is_left_the_sooner_it_is_looked_at() {
+        let w = watch(3, true);
+        let host = |avail| HostReading {
+            total_mib: Some(64000.0),
+            avail_mib: Some(avail),
+            ..HostReading::default()
+        };
+        let most = Duration::from_secs(1);
+        assert_eq!(w.glance(&host(48000.0), most), most);
+        // 10 % of 64000 MiB are kept free: 600 MiB are left, at 6000 a second.
+        let soon = w.glance(&host(7000.0), most).as_secs_f64();
+        assert!((soon - 0.1).abs() < 1e-6, "{soon}");
+        assert_eq!(w.glance(&host(100.0), most), SHORTEST_GLANCE);
+        assert_eq!(w.glance(&HostReading::default(), most), most);
+        assert!(!w.cannot_wait(&host(6300.0)) && w.cannot_wait(&host(3000.0)));
     }
 }

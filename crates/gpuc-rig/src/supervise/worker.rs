@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// Somebody who answers one question over and over.
 #[derive(Debug)]
@@ -78,6 +79,20 @@ impl<T: Send + 'static> Worker<T> {
                 None
             }
         }
+    }
+
+    /// The answer to a new question, if it comes in time.
+    pub fn answer_within(&mut self, most: Duration) -> Option<T> {
+        let ends = Instant::now() + most;
+        self.ask();
+        while self.is_busy() && Instant::now() < ends {
+            let bell: Vec<BorrowedFd<'_>> = self.bell().into_iter().collect();
+            super::signals::wait_for(&bell, Some(ends)).ok()?;
+            if let Some(answer) = self.answer() {
+                return Some(answer);
+            }
+        }
+        None
     }
 
     /// Becomes readable when there is an answer; nothing when there will never be another.
