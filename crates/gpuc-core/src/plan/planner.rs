@@ -73,8 +73,8 @@ impl PlanRequest<'_> {
 
     /// The forecast on a known card, and what it is asked about.
     pub(super) fn outlook(&self, candidate: &Candidate) -> Option<(&Outlook<'_>, Work)> {
-        let work = self.footprint.work(&candidate.placement)?;
-        Some((self.outlook.as_ref()?, work))
+        let outlook = self.outlook.as_ref()?;
+        Some((outlook, self.footprint.work(&candidate.placement)?))
     }
 
     /// The share of the ceiling to expect: by the law of decode where the card is known, else by
