@@ -493,3 +493,55 @@ fn flags_say_what_was_planned() {
     let flags = ["--flash-attn", "off", "--cache-type-v", "q8_0"];
     plan_path(&rig(60_000, 64), &model, &flags).expect_error("INPUT_USAGE");
 }
+
+#[test]
+fn profile_describes_a_weights_file() {
+    let describe = |name: &str, flags: &[&str]| {
+        let dir = tempfile::tempdir().unwrap();
+        let model = headers::model(dir.path(), name);
+        Tool::new("profile")
+            .file("rig.json", rig(8_000, 64))
+            .args(["--from-profile", "rig.json", "--model"])
+            .arg(model)
+            .args(flags)
+            .run()
+    };
+    let profile = describe("qwen3-30b-a3b.Q4_K_M", &[])
+        .expect_status(0)
+        .json();
+    let m = &profile["model"];
+    assert_eq!(m["name"], "Qwen3 30B A3B");
+    assert_eq!(m["architecture"], "moe");
+    assert_eq!(m["total_params"], 30_532_122_624_u64);
+    assert_eq!(m["expert_params_total"], 28_991_029_248_u64);
+    assert_eq!(
+        m["non_expert_params"],
+        30_532_122_624_u64 - 28_991_029_248_u64
+    );
+    assert_eq!(m["kv_bytes_per_token"], 98_304);
+    assert_eq!(m["quant"], "gguf-q4_k_m");
+    assert_eq!(m["expert"]["experts_per_token"], 8);
+    assert_eq!(m["expert"]["expert_params_each"], 4_718_592);
+    // What it says can be planned.
+    let plan = Tool::new("plan")
+        .file("p.json", profile.to_string())
+        .args(["--profile", "p.json"])
+        .run()
+        .expect_status(0)
+        .json();
+    assert_eq!(plan["footprint_source"], "closed-form");
+
+    let dense = describe("gemma-3-27b.Q4_K_M", &["--model-name", "mine"]).json();
+    assert_eq!(dense["model"]["name"], "mine");
+    assert_eq!(dense["model"]["architecture"], "dense");
+    let groups = dense["model"]["kv_groups"].as_array().unwrap();
+    let windows: Vec<&Value> = groups.iter().map(|g| &g["window"]).collect();
+    assert_eq!(windows, [&json!(1024), &Value::Null]);
+    // Dense blocks in front, and one block for predicting further tokens.
+    let glm = describe("glm45air", &[]).json();
+    assert_eq!(glm["model"]["n_nextn_layers"], 1);
+    assert_eq!(glm["model"]["moe_blocks"][0]["first"], 1);
+
+    describe("glm45air", &["--quant", "q99"]).expect_status(2);
+    describe("glm45air", &["--model-config", "c.json"]).expect_error("INPUT_USAGE");
+}

@@ -38,6 +38,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
 
+    /// Describe the model in this weights file (GGUF, the first of a split one, or its folder)
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "model_config")]
+    pub model: Option<PathBuf>,
+
     /// Call the model this, rather than what its configuration calls it
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub model_name: Option<String>,

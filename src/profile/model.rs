@@ -2,13 +2,30 @@
 
 use gpuc_core::document::Model;
 use gpuc_core::error::Fault;
-use gpuc_core::model::analyze;
+use gpuc_core::model::{analyze, quant};
 
 use super::Args;
+use crate::model_file::read_model;
 use crate::read_model_config;
 
 /// The analysed model with what is to be said about it, when one was given.
 pub(super) fn given(args: &Args) -> Result<Option<(Model, Vec<String>)>, Fault> {
+    if let Some(path) = &args.model {
+        let file = read_model(path)?;
+        let mut model = file.facts.document();
+        model.name = args.model_name.clone().unwrap_or(file.name);
+        if let Some(tag) = &args.quant {
+            quant::bytes_per_weight(Some(tag), 2.0, None)?;
+            model.quant = Some(tag.clone());
+        }
+        let mut notes = file.facts.notes().to_vec();
+        notes.push(
+            "The model was read from its weights file: gpu-container-plan --model with that file \
+             places its tensors one by one; this profile alone gives the closed form."
+                .into(),
+        );
+        return Ok(Some((model, notes)));
+    }
     let Some(path) = &args.model_config else {
         return Ok(None);
     };

@@ -10,6 +10,7 @@ mod blocks;
 mod cache;
 mod check;
 mod compute;
+mod document;
 mod facts;
 mod feed_forward;
 mod file_type;
