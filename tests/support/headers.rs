@@ -32,6 +32,7 @@ pub enum Value {
     Text(String),
     Texts(Vec<String>),
     Floats(Vec<f32>),
+    Ints(Vec<i32>),
 }
 
 fn text(s: &str) -> Vec<u8> {
@@ -57,6 +58,10 @@ fn value(v: &Value) -> Vec<u8> {
         Value::Floats(all) => {
             let bytes = all.iter().flat_map(|x| x.to_le_bytes()).collect();
             list(6, all.len(), bytes)
+        }
+        Value::Ints(all) => {
+            let bytes = all.iter().flat_map(|x| x.to_le_bytes()).collect();
+            list(5, all.len(), bytes)
         }
     }
 }

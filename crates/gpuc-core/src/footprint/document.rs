@@ -12,7 +12,7 @@ impl Facts {
             self.tensors
                 .iter()
                 .filter(|t| t.role.is_expert() == expert)
-                .flat_map(|t| t.dims.iter().copied().reduce(u64::saturating_mul))
+                .filter_map(|t| t.dims.iter().copied().reduce(u64::saturating_mul))
                 .fold(0, u64::saturating_add)
         };
         let routed = elements(true);

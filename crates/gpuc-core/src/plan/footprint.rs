@@ -6,7 +6,7 @@ use crate::footprint::{ExpertKind, ExpertTensor};
 use crate::forecast::Work;
 
 /// Where the parts of a model go, in llama.cpp's terms.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Placement {
     /// `-ngl`: how many of the blocks and the output layer, counted from the last, are on the GPU;
     /// none stands for all.

@@ -10,6 +10,7 @@ mod explain;
 mod flags;
 mod footprint;
 mod frontier;
+mod memo;
 mod planner;
 mod problem;
 mod remedies;

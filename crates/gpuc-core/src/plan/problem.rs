@@ -172,7 +172,12 @@ impl Problem<'_> {
         {
             return Ok(refuse(unplaceable(model)));
         }
-        self.with_footprint(|footprint| Ok(planner::plan(&self.request(footprint)?)?))
+        self.with_footprint(|footprint| self.attempt_with(footprint))
+    }
+
+    /// The plan alone, over this footprint of the model.
+    pub(super) fn attempt_with(&self, footprint: &dyn Footprint) -> Result<Plan, PlanError> {
+        Ok(planner::plan(&self.request(footprint)?)?)
     }
 
     /// Hands the model's footprint at this setting to `use_it`.

@@ -1,5 +1,6 @@
 //! What would make a refused plan ship: single changes, each found and proven by planning it.
 
+use super::memo::Memo;
 use super::problem::{Problem, Subject};
 use crate::document::{Plan, Remedy, Verdict};
 use crate::header::GgmlType;
@@ -223,12 +224,20 @@ fn more_vram(problem: &Problem<'_>) -> Option<Remedy> {
     if problem.wish.cpu_only {
         return None;
     }
-    let at = |more: u64| {
-        let mut changed = problem.clone();
-        changed.rig.vram_mib = Some(now + more as f64);
-        ships(&changed)
-    };
-    let more = smallest(MOST_VRAM_MIB, |m| at(m).is_some())?;
+    // What a placement costs does not depend on the rig.
+    let (more, plan) = problem
+        .with_footprint(|footprint| {
+            let memo = Memo::new(footprint);
+            let at = |more: u64| {
+                let mut changed = problem.clone();
+                changed.rig.vram_mib = Some(now + more as f64);
+                let plan = changed.attempt_with(&memo).ok()?;
+                (plan.verdict == Verdict::Ship).then_some(plan)
+            };
+            let more = smallest(MOST_VRAM_MIB, |m| at(m).is_some());
+            Ok(more.and_then(|m| Some((m, at(m)?))))
+        })
+        .ok()??;
     Some(remedy(
         "vram",
         format!(
@@ -236,7 +245,7 @@ fn more_vram(problem: &Problem<'_>) -> Option<Remedy> {
             now + more as f64
         ),
         None,
-        &at(more)?,
+        &plan,
     ))
 }
 
