@@ -202,3 +202,75 @@ fn what_llama_cpp_refuses_is_refused() {
     let e = llama.check(&with(q4_k, q4_k, true)).unwrap_err();
     assert_eq!(e.to_string(), "no cache can have the type Q4_K");
 }
+
+/// Reads a damaged copy of a real header, and maps what can still be read.
+fn damaged(base: &[u8], seed: &mut u64) {
+    let mut next = || {
+        *seed ^= *seed << 13;
+        *seed ^= *seed >> 7;
+        *seed ^= *seed << 17;
+        *seed
+    };
+    let mut bytes = base.to_vec();
+    let place = |n: u64, len: usize| usize::try_from(n % len as u64).unwrap();
+    for _ in 0..1 + next() % 4 {
+        // Most keys and shapes stand near the front; high bytes make large numbers.
+        let reach = if next() % 2 == 0 { 1500 } else { bytes.len() };
+        let at = place(next(), reach.min(bytes.len()));
+        bytes[at] = u8::try_from(next() % 256).unwrap();
+    }
+    if next() % 8 == 0 {
+        bytes.truncate(place(next(), base.len()));
+    }
+    let Ok(header) = read_gguf(Extended { bytes, at: 0 }) else {
+        return;
+    };
+    let Ok(facts) = join(vec![header])
+        .map_err(|_| ())
+        .and_then(|m| Facts::from_gguf(&m).map_err(|_| ()))
+    else {
+        return;
+    };
+    let setting = Setting {
+        ctx: next(),
+        ubatch: next(),
+        n_seq: next() % 9,
+        flash_attn: next() % 2 == 0,
+        ..Setting::default()
+    };
+    let placed = Placed {
+        gpu_layers: next() % 60,
+        n_cpu_moe: next() % 60,
+        ..Placed::default()
+    };
+    let _ = facts.memory_map(&setting, &placed);
+    let _ = facts.reads(&setting, &placed, setting.ctx);
+    let _ = facts.check(&setting);
+}
+
+fn damage(times: u64, seed: u64) {
+    let names = ["phi3", "lfm2moe", "nemotronh", "deepseek-v2-lite.Q4_K_M"];
+    let bases: Vec<Vec<u8>> = names
+        .iter()
+        .map(|n| std::fs::read(data(&format!("{n}.header"))).unwrap())
+        .collect();
+    let mut seed = seed;
+    for i in 0..times {
+        damaged(
+            &bases[usize::try_from(i % bases.len() as u64).unwrap()],
+            &mut seed,
+        );
+    }
+}
+
+#[test]
+fn damaged_headers_never_panic() {
+    damage(2_000, 0x9e37_79b9_7f4a_7c15);
+}
+
+/// `cargo test --release -p gpuc-core --test recorded_memory -- --ignored a_million`
+#[test]
+#[ignore = "takes minutes"]
+fn a_million_damaged_headers() {
+    damage(1_000_000, 0x2545_f491_4f6c_dd1d);
+}

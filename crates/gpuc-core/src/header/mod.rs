@@ -10,6 +10,7 @@ mod ggml;
 mod gguf;
 mod input;
 mod metadata;
+mod safetensors;
 
 #[cfg(test)]
 mod sample;
@@ -21,4 +22,5 @@ pub use error::HeaderError;
 pub use ggml::GgmlType;
 pub use gguf::{GgufHeader, TensorInfo, read_gguf};
 pub use metadata::{ArrayValue, Items, Metadata, Value};
+pub use safetensors::{SafetensorsHeader, SafetensorsInfo, read_safetensors, shard_files};
 pub use split::{GgufModel, Split, join, shard_names};
