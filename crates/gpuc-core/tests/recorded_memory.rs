@@ -213,7 +213,7 @@ fn damaged(base: &[u8], seed: &mut u64) {
     };
     let mut bytes = base.to_vec();
     let place = |n: u64, len: usize| usize::try_from(n % len as u64).unwrap();
-    for _ in 0..1 + next() % 4 {
+    for _ in 0..=next() % 4 {
         // Most keys and shapes stand near the front; high bytes make large numbers.
         let reach = if next() % 2 == 0 { 1500 } else { bytes.len() };
         let at = place(next(), reach.min(bytes.len()));
