@@ -49,7 +49,7 @@ pub struct PlanArgs {
     /// Profile of the rig, from gpu-container-profile (- for standard input)
     #[arg(long, value_name = "FILE")]
     profile: PathBuf,
-    /// The model's weights file (GGUF, the first of a split one, or a folder of safetensors): every
+    /// The model's weights file (a GGUF, any file of a split one, or a folder that holds one): every
     /// tensor is then placed as llama.cpp does
     #[arg(long, value_name = "FILE|DIR")]
     model: Option<PathBuf>,
