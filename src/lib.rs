@@ -6,6 +6,7 @@ pub mod model_file;
 pub mod plan;
 pub mod profile;
 pub mod receipt;
+pub mod safetensors_folder;
 mod shell;
 pub mod values;
 #[cfg(target_os = "linux")]

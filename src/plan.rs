@@ -18,6 +18,7 @@ use gpuc_core::units::MIB;
 
 use crate::deliver::{deliver_json, read_document, read_model_config};
 use crate::model_file::{ModelFile, read_model};
+use crate::safetensors_folder::{WeighedModel, is_safetensors, read_weighed};
 use crate::shell::CommonArgs;
 use crate::values::{at_least_one, count, non_negative, positive, weight_bytes};
 
@@ -50,7 +51,8 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     profile: PathBuf,
     /// The model's weights file (a GGUF, any file of a split one, or a folder that holds one): every
-    /// tensor is then placed as llama.cpp does
+    /// tensor is then placed as llama.cpp does; or a folder of safetensors with its config.json,
+    /// whose widths are then taken
     #[arg(long, value_name = "FILE|DIR")]
     model: Option<PathBuf>,
     /// The model's HuggingFace config.json; without it, the model in the profile is planned
@@ -209,11 +211,15 @@ fn finish(args: &PlanArgs, plan: &Plan) -> anyhow::Result<Exit> {
 /// The model to place, as it was read.
 enum Loaded {
     Config { model: Model, notes: Vec<String> },
+    Weighed(WeighedModel),
     File(ModelFile),
 }
 
 fn load(args: &PlanArgs, profile: &Profile) -> anyhow::Result<Option<Loaded>> {
     let name = args.model_name.as_deref();
+    if let Some(path) = args.model.as_deref().filter(|p| is_safetensors(p)) {
+        return Ok(Some(Loaded::Weighed(read_weighed(path, name)?)));
+    }
     if let Some(path) = &args.model {
         let mut file = read_model(path)?;
         if let Some(name) = name {
@@ -248,6 +254,7 @@ impl Loaded {
     fn name(&self) -> &str {
         match self {
             Self::Config { model, .. } => &model.name,
+            Self::Weighed(weighed) => &weighed.model.name,
             Self::File(file) => &file.name,
         }
     }
@@ -260,8 +267,15 @@ impl Loaded {
                     model,
                     expert_bpw: weights.expert,
                     non_expert_bpw: args.non_expert_bpw.unwrap_or(weights.rest),
+                    source: "closed-form",
                 }
             }
+            Self::Weighed(weighed) => Subject::Config {
+                model: &weighed.model,
+                expert_bpw: weighed.expert_bpw,
+                non_expert_bpw: weighed.non_expert_bpw,
+                source: "safetensors",
+            },
             Self::File(file) => Subject::File {
                 facts: &file.facts,
                 source: file.source,
@@ -276,6 +290,7 @@ impl Loaded {
                 let assumed = weights(model)?.note;
                 notes.iter().cloned().chain(assumed).collect()
             }
+            Self::Weighed(weighed) => weighed.notes.clone(),
             Self::File(file) => {
                 let unused = [
                     (args.quant.is_some(), "--quant"),

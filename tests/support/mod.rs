@@ -43,6 +43,29 @@ fn binary(name: &str) -> &'static str {
     }
 }
 
+/// Lets the command be interrupted even where the tests run in the background: a shell's `&` and
+/// nohup leave INT and HUP ignored, and that is inherited.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn default_signals(command: &mut Command) {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+    use std::os::unix::process::CommandExt as _;
+    let reset = || {
+        for s in [
+            Signal::SIGINT,
+            Signal::SIGHUP,
+            Signal::SIGTERM,
+            Signal::SIGQUIT,
+        ] {
+            // SAFETY: no handler is installed, only the default put back.
+            unsafe { signal(s, SigHandler::SigDfl) }?;
+        }
+        Ok(())
+    };
+    // SAFETY: sigaction is async-signal-safe, and nothing else is called.
+    unsafe { command.pre_exec(reset) };
+}
+
 impl Tool {
     /// `gpu-container-<name>`; PATH holds the system's folders but no nvidia-smi.
     pub fn new(name: &str) -> Self {
@@ -58,6 +81,8 @@ impl Tool {
         // No library of the machine's own answers in a test that did not ask for it.
         command.env("GPUC_NVML_LIB", "/nonexistent/libnvidia-ml.so.1");
         command.env("GPUC_CUDA_LIB", "/nonexistent/libcuda.so.1");
+        #[cfg(unix)]
+        default_signals(&mut command);
         Self {
             command,
             dir,

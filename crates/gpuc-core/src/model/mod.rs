@@ -26,7 +26,9 @@ pub mod quant;
 mod reading;
 mod recurrent;
 mod uneven;
+mod weighed;
 
 pub use analysis::{Analysis, analyze};
 pub use error::ModelError;
 pub use reading::read;
+pub use weighed::{Weighed, weigh};

@@ -24,6 +24,8 @@ pub struct ClosedFormSetting {
     pub decode_bpw: (f64, f64),
     /// Sequences.
     pub sequences: u64,
+    /// Where the widths come from: "closed-form", or "safetensors" where files were weighed.
+    pub source: &'static str,
 }
 
 /// A model in closed form.
@@ -34,6 +36,7 @@ pub struct ClosedForm<'m> {
     kv_read_bytes: u128,
     decode_bpw: (f64, f64),
     sequences: u64,
+    source: &'static str,
     shape: Shape,
 }
 
@@ -73,6 +76,7 @@ impl<'m> ClosedForm<'m> {
             kv_read_bytes: setting.kv_read_bytes,
             decode_bpw: setting.decode_bpw,
             sequences: setting.sequences,
+            source: setting.source,
             shape,
         })
     }
@@ -118,7 +122,7 @@ fn dense(model: &Model, setting: ClosedFormSetting) -> Option<Shape> {
 
 impl Footprint for ClosedForm<'_> {
     fn source(&self) -> &'static str {
-        "closed-form"
+        self.source
     }
 
     fn moe_layers(&self) -> u64 {

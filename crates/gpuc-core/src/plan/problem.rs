@@ -73,6 +73,8 @@ pub enum Subject<'a> {
         expert_bpw: f64,
         /// Bytes of any other weight.
         non_expert_bpw: f64,
+        /// Where the widths come from: "closed-form" or "safetensors".
+        source: &'static str,
     },
     /// From its weights file: tensor by tensor.
     File {
@@ -228,6 +230,7 @@ impl Problem<'_> {
             model,
             expert_bpw,
             non_expert_bpw,
+            source,
         } = self.subject
         else {
             return Ok(None);
@@ -247,6 +250,7 @@ impl Problem<'_> {
                 non_expert_bpw,
                 kv_bytes: scaled(model.kv_bytes(ctx, wish.batch, wish.ubatch)),
                 kv_read_bytes: scaled(model.kv_read_bytes(depth, wish.batch)),
+                source,
                 decode_bpw: decode_weights(
                     model.family.as_deref(),
                     model.quant.as_deref(),
@@ -341,6 +345,7 @@ impl Problem<'_> {
                 model,
                 expert_bpw,
                 non_expert_bpw,
+                ..
             } => (Some(expert_bpw), Some(non_expert_bpw), model.total_params),
             Subject::File { facts, .. } => (None, None, Some(facts.total_params())),
         };

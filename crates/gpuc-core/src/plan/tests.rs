@@ -90,6 +90,7 @@ fn problem<'a>(case: &'a Case, points: &'a [crate::document::Point]) -> Problem<
             model: &case.model,
             expert_bpw: 0.6,
             non_expert_bpw: 0.6,
+            source: "closed-form",
         },
         rig: Rig {
             gpu: "g".into(),
