@@ -20,6 +20,7 @@ const WATCHDOG: &str = env!("CARGO_BIN_EXE_gpu-container-watchdog");
 /// The watchdog over a script, without GPUs.
 fn plain(options: &[&str], script: &str) -> Command {
     let mut command = Command::new(WATCHDOG);
+    support::default_signals(&mut command);
     command
         .args(["--host-mem-max", "1000", "--host-avail-min", "0", "run"])
         .args(options)

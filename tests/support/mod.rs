@@ -47,7 +47,7 @@ fn binary(name: &str) -> &'static str {
 /// nohup leave INT and HUP ignored, and that is inherited.
 #[cfg(unix)]
 #[allow(unsafe_code)]
-fn default_signals(command: &mut Command) {
+pub fn default_signals(command: &mut Command) {
     use nix::sys::signal::{SigHandler, Signal, signal};
     use std::os::unix::process::CommandExt as _;
     let reset = || {
