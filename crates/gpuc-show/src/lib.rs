@@ -1,0 +1,4 @@
+//! How the documents of gpu-container are shown to people: screens of text, pictures and pages.
+//!
+//! Renderers are functions of a document and of what the output can show; like `gpuc-core`, nothing
+//! here opens a file, asks the terminal, reads a clock or prints.
