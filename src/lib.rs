@@ -2,6 +2,7 @@
 
 pub mod concentration;
 mod deliver;
+mod launch;
 pub mod model_file;
 pub mod plan;
 pub mod profile;

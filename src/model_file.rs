@@ -15,6 +15,8 @@ pub struct ModelFile {
     pub facts: Facts,
     /// "gguf" or "safetensors".
     pub source: &'static str,
+    /// The file that it is loaded from; of a split model, the first.
+    pub path: PathBuf,
 }
 
 /// Reads the headers of the model at `path`; weights are not touched.
@@ -43,6 +45,7 @@ pub fn read_model(path: &Path) -> Result<ModelFile, Fault> {
         name,
         facts,
         source: "gguf",
+        path: files.into_iter().next().unwrap_or_default(),
     })
 }
 

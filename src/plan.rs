@@ -10,6 +10,7 @@ use gpuc_core::document::{Model, Plan, Point, Profile, Verdict};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::header::GgmlType;
+use gpuc_core::launch::{Weights, shell_line};
 use gpuc_core::model::{self, quant};
 use gpuc_core::plan::{
     Bandwidths, Frontier, Problem, Rig, RigView, Search, Subject, Wish, frontier, refuse,
@@ -17,6 +18,7 @@ use gpuc_core::plan::{
 use gpuc_core::units::MIB;
 
 use crate::deliver::{deliver_json, read_document, read_model_config};
+use crate::launch::{Emit, emit};
 use crate::model_file::{ModelFile, read_model};
 use crate::safetensors_folder::{WeighedModel, is_safetensors, read_weighed};
 use crate::shell::CommonArgs;
@@ -40,6 +42,7 @@ Examples:
   gpu-container-plan --profile profile.json --model-config config.json --quant gguf-q4_k_m
   gpu-container-plan --profile profile.json --model-config config.json --ctx 32768 -o plan.json
   gpu-container-plan --profile profile.json --model model.gguf --calibration-dir calibration
+  gpu-container-plan --profile profile.json --model model.gguf --emit systemd > llama.service
 
 Exit status:
   0  ship: the plan fits and clears the floor
@@ -133,6 +136,13 @@ pub struct PlanArgs {
     /// Write the plan here instead of standard output
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Print what starts the plan instead of the plan itself, which then goes to -o FILE alone;
+    /// a refused plan prints nothing
+    #[arg(long, value_name = "AS", value_enum, conflicts_with = "frontier")]
+    emit: Option<Emit>,
+    /// Write what --emit makes here instead of standard output
+    #[arg(long, value_name = "FILE", requires = "emit")]
+    emit_to: Option<PathBuf>,
     /// Show the whole chain of causes of an error
     #[arg(long)]
     debug: bool,
@@ -182,7 +192,7 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
              --model FILE.gguf, or --model-config config.json here or with gpu-container-profile"
                 .into(),
         );
-        return finish(&args, &nothing);
+        return finish(&args, nothing, None);
     };
     let problem = Problem {
         subject: loaded.subject(&args)?,
@@ -196,12 +206,23 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
         let _ = std::io::stderr().write_all(frontier_text(&table).as_bytes());
         return Ok(Exit::Ok);
     }
-    finish(&args, &problem.plan().map_err(Fault::from)?)
+    finish(&args, problem.plan().map_err(Fault::from)?, Some(&loaded))
 }
 
-fn finish(args: &PlanArgs, plan: &Plan) -> anyhow::Result<Exit> {
-    deliver_json(plan, args.out.as_deref())?;
-    tell(plan, args);
+fn finish(args: &PlanArgs, mut plan: Plan, loaded: Option<&Loaded>) -> anyhow::Result<Exit> {
+    plan.model_repo.clone_from(&args.hf);
+    plan.model_file = loaded
+        .and_then(Loaded::path)
+        .and_then(|p| std::path::absolute(p).ok()?.to_str().map(str::to_owned));
+    if args.out.is_some() || args.emit.is_none() {
+        deliver_json(&plan, args.out.as_deref())?;
+    }
+    let ships = plan.verdict == Verdict::Ship;
+    if let (Some(how), true) = (args.emit, ships) {
+        let name = loaded.map_or("model", Loaded::name);
+        emit(&plan, name, how, args.emit_to.as_deref())?;
+    }
+    tell(&plan, args, loaded);
     Ok(match plan.verdict {
         Verdict::Ship => Exit::Ok,
         Verdict::Refuse => Exit::Refused,
@@ -256,6 +277,14 @@ impl Loaded {
             Self::Config { model, .. } => &model.name,
             Self::Weighed(weighed) => &weighed.model.name,
             Self::File(file) => &file.name,
+        }
+    }
+
+    /// The file that llama.cpp loads.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Config { .. } | Self::Weighed(_) => None,
+            Self::File(file) => Some(&file.path),
         }
     }
 
@@ -382,7 +411,7 @@ pub(crate) fn stored_points(dir: &Path) -> Vec<Point> {
 }
 
 /// The plan for a person, on standard error.
-fn tell(plan: &Plan, args: &PlanArgs) {
+fn tell(plan: &Plan, args: &PlanArgs, loaded: Option<&Loaded>) {
     let mut text = String::new();
     if let Some(message) = &plan.message {
         text += &format!("{message}\n");
@@ -391,26 +420,16 @@ fn tell(plan: &Plan, args: &PlanArgs) {
         text += &format!("note: {note}\n");
     }
     if let (Verdict::Ship, Some(flags)) = (plan.verdict, &plan.llama_flags) {
-        let source = match (&args.hf, &args.model) {
-            (Some(hf), _) => format!("-hf {}", shell_quoted(hf)),
-            (None, Some(path)) if path.is_file() => {
-                format!("-m {}", shell_quoted(&path.to_string_lossy()))
-            }
-            _ => "-m MODEL.gguf".to_owned(),
+        let weights = match (&args.hf, loaded.and_then(Loaded::path)) {
+            (Some(hf), _) => Weights::Repo(hf.clone()),
+            (None, Some(path)) => Weights::File(path.to_string_lossy().into_owned()),
+            (None, None) => Weights::Unknown,
         };
+        let source = shell_line(&weights.words());
         text += &format!("launch: llama-server {source} {flags}\n");
     }
     // Standard error that is closed must not change the verdict.
     let _ = std::io::stderr().write_all(text.as_bytes());
-}
-
-/// A word as a POSIX shell reads it back.
-fn shell_quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:=+@%,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// The frontier for a person: for each context and cache type, what fits best.
@@ -445,23 +464,4 @@ fn frontier_text(table: &Frontier) -> String {
         text += "nothing fits this rig\n";
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::shell_quoted;
-
-    #[test]
-    fn words_survive_a_shell() {
-        let cases = [
-            ("model.gguf", "model.gguf"),
-            ("my model.gguf", "'my model.gguf'"),
-            ("it's.gguf", r"'it'\''s.gguf'"),
-            ("$(reboot)", "'$(reboot)'"),
-            ("", "''"),
-        ];
-        for (word, want) in cases {
-            assert_eq!(shell_quoted(word), want);
-        }
-    }
 }

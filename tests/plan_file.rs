@@ -122,7 +122,8 @@ fn layers_put_as_few_blocks_on_the_host_as_possible() {
     assert_eq!(forced(n)["verdict"], "ship");
     assert_eq!(forced(n - 1)["verdict"], "refuse");
     let flags = p["llama_flags"].as_str().unwrap();
-    let want = format!("-ngl 99 --n-cpu-moe {n} -c 4096 -fa on -ub 512 -ctk f16 -ctv f16 -fit off");
+    let want =
+        format!("-ngl 99 --n-cpu-moe {n} -c 4096 -fa on -ub 512 -ctk f16 -ctv f16 -np 1 -fit off");
     assert_eq!(flags, want);
 }
 

@@ -1,6 +1,6 @@
-//! What the README shows is what the commands do.
+//! What the README and docs/ show is what the commands do.
 //!
-//! Each `console` block of it is run in one shell, in the order of the file and in a folder of its
+//! Each `console` block of a file is run by a shell, in the order of the file and in a folder of its
 //! own, and compared to the letter. `UPDATE_README=1 cargo test --test readme` writes them anew.
 #![cfg(unix)]
 #![allow(
@@ -14,7 +14,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -42,11 +42,11 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// The README with each transcript as the commands make it now.
-fn as_it_should_be() -> String {
+/// A text with each transcript as the commands make it now.
+fn as_it_should_be(text: &str) -> String {
     let folder = folder();
     let mut out = String::new();
-    let mut lines = README.lines().peekable();
+    let mut lines = text.lines().peekable();
     let mut in_block = false;
     while let Some(line) = lines.next() {
         if line.starts_with("```") {
@@ -72,23 +72,45 @@ fn as_it_should_be() -> String {
     out
 }
 
+/// The README and every file of docs/.
+fn documents() -> Vec<PathBuf> {
+    let docs = std::fs::read_dir(Path::new(ROOT).join("docs")).unwrap();
+    let docs = docs.map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = docs
+        .filter(|p| p.extension().is_some_and(|e| e == "md"))
+        .collect();
+    all.push(Path::new(ROOT).join("README.md"));
+    all
+}
+
 #[test]
 fn transcripts_are_what_the_commands_print() {
-    let now = as_it_should_be();
-    if std::env::var_os("UPDATE_README").is_some() {
-        std::fs::write(Path::new(ROOT).join("README.md"), now).unwrap();
-        println!("README.md is written anew");
-        return;
-    }
-    for (n, (is, should)) in README.lines().zip(now.lines()).enumerate() {
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let now = as_it_should_be(&text);
+        if std::env::var_os("UPDATE_README").is_some() {
+            if now != text {
+                std::fs::write(&path, now).unwrap();
+                println!("{} is written anew", path.display());
+            }
+            continue;
+        }
+        for (n, (is, should)) in text.lines().zip(now.lines()).enumerate() {
+            assert_eq!(
+                is,
+                should,
+                "{} line {}: run UPDATE_README=1 cargo test --test readme",
+                path.display(),
+                n + 1
+            );
+        }
         assert_eq!(
-            is,
-            should,
-            "README.md line {}: run UPDATE_README=1 cargo test --test readme",
-            n + 1
+            text.lines().count(),
+            now.lines().count(),
+            "{}",
+            path.display()
         );
     }
-    assert_eq!(README.lines().count(), now.lines().count());
 }
 
 /// The command that a newcomer runs first names files that are there, and its plan is shown.

@@ -12,6 +12,7 @@ pub mod forecast;
 pub mod gpus;
 pub mod header;
 pub mod json;
+pub mod launch;
 pub mod model;
 pub mod plan;
 pub mod receipt;

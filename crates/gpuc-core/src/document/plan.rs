@@ -109,6 +109,12 @@ pub struct Plan {
     /// What would make a refused plan ship, cheapest first.
     #[serde(default)]
     pub remedies: Vec<Remedy>,
+    /// The weights file that was planned, its whole path; of a split model, the first file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_file: Option<String>,
+    /// The HuggingFace repository that the plan is to be launched from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_repo: Option<String>,
 }
 
 /// What one device holds.

@@ -60,9 +60,8 @@ pub(super) fn flags(
             " -ub {} -ctk {} -ctv {}",
             exact.ubatch, exact.cache_type_k, exact.cache_type_v
         );
-        if exact.parallel > 1 {
-            out += &format!(" -np {}", exact.parallel);
-        }
+        // llama-server would take four slots, each with a window and a state of its own.
+        out += &format!(" -np {}", exact.parallel);
         if let Some(rules) = overrides(placement) {
             out += &format!(" -ot \"{rules}\"");
         }

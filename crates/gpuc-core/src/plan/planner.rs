@@ -146,6 +146,8 @@ fn blank(floor: f64) -> Plan {
         memory_map: Vec::new(),
         footprint_source: None,
         remedies: Vec::new(),
+        model_file: None,
+        model_repo: None,
     }
 }
 
