@@ -2,3 +2,5 @@
 //!
 //! Renderers are functions of a document and of what the output can show; like `gpuc-core`, nothing
 //! here opens a file, asks the terminal, reads a clock or prints.
+
+pub mod view;

@@ -1,0 +1,7 @@
+//! What every renderer shows of a document, as numbers: text, pictures and pages draw the same.
+
+mod memory;
+mod speed;
+
+pub use memory::{Bar, Part, Segment, memory_map};
+pub use speed::Speed;
