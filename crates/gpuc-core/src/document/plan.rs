@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::forecast::Work;
+use crate::forecast::{CacheGrowth, Work};
 use crate::json::number::{count, non_negative, plain};
 
 /// Ship or refuse.
@@ -91,6 +91,9 @@ pub struct Plan {
     /// The work of one token that the forecast rests on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode_work: Option<Work>,
+    /// How that work grows with the tokens in the cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_growth: Option<Vec<CacheGrowth>>,
     /// The floor that decode must clear, tokens a second.
     #[serde(default = "one", deserialize_with = "non_negative")]
     pub floor_tok_s: Option<f64>,
@@ -170,6 +173,18 @@ pub struct Assumptions {
     pub vram_bw_gbps: Option<f64>,
     /// Where the VRAM bandwidth comes from: "given", "measured", or what was assumed.
     pub vram_bw_source: Option<String>,
+    /// The most that VRAM could give, GB/s, where the ceiling is over that.
+    #[serde(
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ceiling_vram_bw_gbps: Option<f64>,
+    /// The same of RAM.
+    #[serde(
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ceiling_cpu_bw_gbps: Option<f64>,
     /// Bytes of an expert weight.
     #[serde(deserialize_with = "non_negative")]
     pub bytes_per_weight: Option<f64>,

@@ -78,13 +78,17 @@ pub(super) fn layer_bytes(facts: &Facts, layer: &LayerFacts, setting: &Setting) 
     total
 }
 
-/// Bytes that a token reads of a block's caches at a context of `depth` tokens.
-pub(super) fn layer_read(facts: &Facts, layer: &LayerFacts, setting: &Setting, depth: u64) -> f64 {
-    let seen = match layer.window {
-        WindowKind::Full => depth,
-        WindowKind::Window => depth.min(facts.window),
+/// What a block's cache grows by with each token, bytes, and the window that ends it.
+pub(super) fn layer_growth(
+    facts: &Facts,
+    layer: &LayerFacts,
+    setting: &Setting,
+) -> (f64, Option<u64>) {
+    let window = match layer.window {
+        WindowKind::Full => None,
+        WindowKind::Window => Some(facts.window),
     };
-    let mut bytes = 0.0;
+    let mut bytes = 0;
     // A block without a cache of its own reads another's, which is as wide.
     if layer.kv_heads > 0 && (layer.has_cache || !layer.recurrent) && layer.heads > 0 {
         let keys = cached(setting.type_k, layer.key_length * layer.kv_heads);
@@ -93,14 +97,25 @@ pub(super) fn layer_read(facts: &Facts, layer: &LayerFacts, setting: &Setting, d
         } else {
             cached(setting.type_v, layer.value_length * layer.kv_heads)
         };
-        bytes += (keys + values) as f64 * seen as f64;
+        bytes = keys.saturating_add(values);
         if layer.indexer_length > 0 {
-            bytes += cached(setting.type_k, layer.indexer_length) as f64 * seen as f64;
+            bytes = bytes.saturating_add(cached(setting.type_k, layer.indexer_length));
         }
     }
-    if layer.recurrent {
-        let (conv, state) = facts.state;
-        bytes += conv.saturating_add(state) as f64 * F32 as f64;
+    (bytes as f64, window)
+}
+
+/// Bytes of a block's recurrent state, which a token reads.
+pub(super) fn layer_state(facts: &Facts, layer: &LayerFacts) -> f64 {
+    if !layer.recurrent {
+        return 0.0;
     }
-    bytes
+    let (conv, state) = facts.state;
+    conv.saturating_add(state) as f64 * F32 as f64
+}
+
+/// Bytes that a token reads of a block's caches at a context of `depth` tokens.
+pub(super) fn layer_read(facts: &Facts, layer: &LayerFacts, setting: &Setting, depth: u64) -> f64 {
+    let (bytes, window) = layer_growth(facts, layer, setting);
+    bytes * depth.min(window.unwrap_or(u64::MAX)) as f64 + layer_state(facts, layer)
 }

@@ -1,7 +1,8 @@
 //! The memory map of one placement: weights, context and compute bytes of device and host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::forecast::CacheGrowth;
 use crate::header::GgmlType;
 
 use super::cache;
@@ -189,6 +190,33 @@ impl Facts {
             *sum += cache::layer_read(self, layer, setting, depth);
         }
         (device, host)
+    }
+
+    /// How what [`Self::reads`] counts grows with the depth.
+    pub fn cache_growth(&self, setting: &Setting, placed: &Placed) -> Vec<CacheGrowth> {
+        let first = placed.first_block(self);
+        let mut parts: BTreeMap<(bool, Option<u64>), f64> = BTreeMap::new();
+        for (i, layer) in (0_u64..).zip(&self.layers) {
+            let (bytes, window) = cache::layer_growth(self, layer, setting);
+            if bytes > 0.0 {
+                *parts.entry((i < first, window)).or_default() += bytes;
+            }
+        }
+        let part = |((on_host, window), bytes_per_token)| CacheGrowth {
+            bytes_per_token,
+            window,
+            on_host,
+        };
+        parts.into_iter().map(part).collect()
+    }
+
+    /// Bytes of recurrent state that a token reads on the device.
+    pub fn state_read(&self, placed: &Placed) -> f64 {
+        let first = placed.first_block(self);
+        let on_device = (0_u64..).zip(&self.layers).filter(|(i, _)| *i >= first);
+        on_device
+            .map(|(_, layer)| cache::layer_state(self, layer))
+            .sum()
     }
 
     fn share_read(&self, t: &FactTensor) -> f64 {

@@ -18,6 +18,8 @@ pub const SHAPES: &str = include_str!("../../data/shapes.csv");
 pub struct Evidence {
     /// The model.
     pub model: String,
+    /// Quantisation tag.
+    pub quant: String,
     /// The card's name.
     pub gpu: String,
     /// Its backend and generation.
@@ -113,6 +115,7 @@ fn shape(row: &BTreeMap<String, String>) -> Option<Model> {
     }
     Some(Model {
         name: get(row, "model").into(),
+        architecture: Some(if moe > 0 { "moe" } else { "dense" }.into()),
         family: Some(get(row, "family").into()),
         n_layers: Some(blocks),
         n_moe_layers: Some(moe),
@@ -137,12 +140,15 @@ fn shape(row: &BTreeMap<String, String>) -> Option<Model> {
     })
 }
 
+/// The models in the table `shapes`, by name.
+pub fn models(shapes: &str) -> BTreeMap<String, Model> {
+    let named = |row: &BTreeMap<String, String>| Some((get(row, "model").to_owned(), shape(row)?));
+    table(shapes).iter().filter_map(named).collect()
+}
+
 /// The measurements that are marked as used, of the tables in `receipts` and `shapes`.
 pub fn evidence(receipts: &str, shapes: &str) -> Vec<Evidence> {
-    let models: BTreeMap<String, Model> = table(shapes)
-        .iter()
-        .filter_map(|row| Some((get(row, "model").to_owned(), shape(row)?)))
-        .collect();
+    let models = models(shapes);
     table(receipts)
         .iter()
         .filter(|row| get(row, "used") == "yes")
@@ -168,6 +174,7 @@ pub fn evidence(receipts: &str, shapes: &str) -> Vec<Evidence> {
             let gpu = get(row, "gpu");
             Some(Evidence {
                 model: model.name.clone(),
+                quant: tag.into(),
                 gpu: gpu.into(),
                 card: Card::of(gpu, None)?,
                 work: Work::of_model(model, &setting)?,

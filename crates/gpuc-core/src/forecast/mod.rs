@@ -17,4 +17,4 @@ pub use card::{Backend, Card};
 pub use law::{Law, Rates};
 pub use outlook::{Forecast, Outlook, Stated};
 pub use shipped::{BackendFit, GenerationFit, RegimeFit, Shipped};
-pub use work::{DecodeSetting, Work, decode_weights};
+pub use work::{CacheGrowth, DecodeSetting, Work, decode_weights};

@@ -9,11 +9,6 @@ use crate::document::Point;
 
 /// Half the width of a band that holds 80 % of a normal distribution, in standard deviations.
 const QUANTILE: f64 = 1.2816;
-/// RAM can carry this many times what was read from it in a measurement: 17.8 GB/s by one thread
-/// and 30.6 GB/s in decode are known of one machine.
-const RAM_HEADROOM: f64 = 2.0;
-/// A copy within VRAM gets about this share of what the bus can carry.
-const COPY_SHARE: f64 = 0.9;
 /// A band is this much wider where the RAM's rate is assumed.
 const UNKNOWN_RAM: f64 = 1.25;
 /// How many runs the shipped spread between runs counts for beside the owner's own.
@@ -25,21 +20,13 @@ const SHIPPED: &str = "shipped";
 
 /// A rate with what is known about it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Stated<'a> {
+pub struct Stated {
     /// GB/s.
     pub gbps: f64,
+    /// The most that the tier could give, GB/s.
+    pub best_gbps: f64,
     /// Whether it is more than an assumption.
     pub known: bool,
-    /// Where it comes from, in words.
-    pub source: &'a str,
-}
-
-/// The rates of a rig as the law and as the ceiling take them, bytes a second.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Tiers {
-    expected: Rates,
-    best: Rates,
-    ram_known: bool,
 }
 
 /// The forecast on one rig.
@@ -47,7 +34,10 @@ struct Tiers {
 pub struct Outlook<'p> {
     card: Card,
     fit: BackendFit,
-    tiers: Tiers,
+    rates: Rates,
+    /// The most that each tier could give.
+    best: Rates,
+    ram_known: bool,
     points: Vec<&'p Point>,
 }
 
@@ -66,39 +56,14 @@ pub struct Forecast {
     pub basis: String,
 }
 
-fn tiers(vram: Stated<'_>, ram: Stated<'_>) -> Tiers {
-    // The law is fitted to what the bus can carry, so a measured copy is taken back to that.
-    let bus = if vram.source.starts_with("measured") {
-        vram.gbps / COPY_SHARE
-    } else {
-        vram.gbps
-    };
-    let headroom = if ram.source.contains("theoretical") {
-        1.0
-    } else {
-        RAM_HEADROOM
-    };
-    Tiers {
-        expected: Rates {
-            vram: bus * 1e9,
-            ram: ram.gbps * 1e9,
-        },
-        best: Rates {
-            vram: bus * 1e9,
-            ram: ram.gbps * headroom * 1e9,
-        },
-        ram_known: ram.known,
-    }
-}
-
 impl<'p> Outlook<'p> {
     /// The outlook on a card of this name and these rates; the points that are not shipped are the
     /// owner's receipts. None for a card that nothing is known of.
     pub fn new(
         gpu: &str,
         capability: Option<&str>,
-        vram: Stated<'_>,
-        ram: Stated<'_>,
+        vram: Stated,
+        ram: Stated,
         points: &'p [Point],
     ) -> Option<Self> {
         let card = Card::of(gpu, capability)?;
@@ -107,7 +72,16 @@ impl<'p> Outlook<'p> {
         Some(Self {
             card,
             fit,
-            tiers: tiers(vram, ram),
+            // The law is fitted to what the bus can carry.
+            rates: Rates {
+                vram: vram.best_gbps * 1e9,
+                ram: ram.gbps * 1e9,
+            },
+            best: Rates {
+                vram: vram.best_gbps * 1e9,
+                ram: ram.best_gbps * 1e9,
+            },
+            ram_known: ram.known,
             points: points.iter().filter(own).collect(),
         })
     }
@@ -115,8 +89,7 @@ impl<'p> Outlook<'p> {
     /// Decode that no run can exceed: every byte once, each tier at the best it could give, tokens
     /// a second.
     pub fn ceiling(&self, work: &Work) -> f64 {
-        let Rates { vram, ram } = self.tiers.best;
-        1.0 / work.least_seconds(vram, ram)
+        1.0 / work.least_seconds(self.best.vram, self.best.ram)
     }
 
     fn regime(&self, work: &Work) -> Option<RegimeFit> {
@@ -129,7 +102,7 @@ impl<'p> Outlook<'p> {
 
     fn shipped_rate(&self, work: &Work) -> f64 {
         let (generation, _) = self.fit.generation(self.card);
-        1.0 / self.fit.law.seconds(work, self.tiers.expected, generation)
+        1.0 / self.fit.law.seconds(work, self.rates, generation)
     }
 
     /// The forecast of `work`, whose ceiling in the plan is `ceiling` tokens a second; none where
@@ -144,7 +117,7 @@ impl<'p> Outlook<'p> {
             return None;
         }
         let (_, wider) = self.fit.generation(self.card);
-        let guess = if work.in_vram() || self.tiers.ram_known {
+        let guess = if work.in_vram() || self.ram_known {
             1.0
         } else {
             UNKNOWN_RAM
@@ -251,8 +224,8 @@ mod tests {
     fn outlook(points: &[Point]) -> Outlook<'_> {
         let given = |gbps| Stated {
             gbps,
+            best_gbps: gbps,
             known: true,
-            source: "given",
         };
         Outlook::new(
             "NVIDIA GeForce RTX 4090",
@@ -339,18 +312,6 @@ mod tests {
     fn the_points_that_are_shipped_are_no_receipts_of_this_rig() {
         let seed = crate::calibration::seed();
         assert!(outlook(&seed).points.is_empty());
-    }
-
-    #[test]
-    fn a_ceiling_is_one_whatever_the_ram_was_measured_at() {
-        let work = Work {
-            host_weight_bytes: 1e9,
-            ..WORK
-        };
-        let best = 1.0 / (2.2e9 / 1008e9 + 1e9 / 120e9);
-        assert!((outlook(&[]).ceiling(&work) / best - 1.0).abs() < 1e-12);
-        let f = outlook(&[]).forecast(&work, best).unwrap();
-        assert!(f.centre < best);
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub struct Work {
     pub device_weight_bytes: f64,
     /// Bytes of cache and recurrent state that are read (and, of state, written) in VRAM.
     pub cache_bytes: f64,
-    /// Bytes of weights that are read from RAM.
+    /// Bytes of weights, and of cache beside them, that are read from RAM.
     pub host_weight_bytes: f64,
     /// Blocks without routed experts.
     pub dense_blocks: f64,
@@ -22,6 +22,27 @@ pub struct Work {
     pub state_blocks: f64,
     /// Blocks whose work is handed to the processor.
     pub host_blocks: f64,
+}
+
+/// Cache that decoding a token reads for each token before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CacheGrowth {
+    /// Bytes for each token in the cache.
+    pub bytes_per_token: f64,
+    /// Tokens beyond which no more is read, where there is a window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<u64>,
+    /// Whether it is in RAM.
+    pub on_host: bool,
+}
+
+impl CacheGrowth {
+    /// What more is read at a depth of `to` tokens than at `from`, bytes; less is negative.
+    fn between(&self, from: u64, to: u64) -> f64 {
+        let seen = |depth: u64| depth.min(self.window.unwrap_or(u64::MAX)) as f64;
+        self.bytes_per_token * (seen(to) - seen(from))
+    }
 }
 
 /// Bytes a weight by which a tag is forecast: [`quant`](crate::model::quant)'s, but for gpt-oss,
@@ -93,6 +114,20 @@ impl Work {
     pub fn least_seconds(&self, vram_bytes_s: f64, ram_bytes_s: f64) -> f64 {
         (self.device_weight_bytes + self.cache_bytes) / vram_bytes_s
             + self.host_weight_bytes / ram_bytes_s
+    }
+
+    /// The same work, of a token at a depth of `to` tokens instead of `from`.
+    #[must_use]
+    pub fn at_depth(mut self, growth: &[CacheGrowth], from: u64, to: u64) -> Self {
+        for part in growth {
+            let of_tier = if part.on_host {
+                &mut self.host_weight_bytes
+            } else {
+                &mut self.cache_bytes
+            };
+            *of_tier = (*of_tier + part.between(from, to)).max(0.0);
+        }
+        self
     }
 
     /// The same in whole bytes, for the record.
@@ -179,6 +214,26 @@ mod tests {
         };
         let w = Work::of_model(&tied, &setting).unwrap();
         assert_eq!(w.device_weight_bytes, 1000.0 + 2.0 * 100.0);
+    }
+
+    #[test]
+    fn a_move_to_another_depth_is_exact_with_windows_and_state() {
+        let growth = model().cache_growth(1);
+        let at = |depth: u64| {
+            let setting = DecodeSetting {
+                expert_bpw: 0.5,
+                rest_bpw: 1.0,
+                on_host: 1,
+                cache_read_bytes: model().kv_read_bytes(depth, 1).unwrap() as f64,
+                sequences: 1,
+            };
+            Work::of_model(&model(), &setting).unwrap()
+        };
+        for from in [0, 5, 10, 4096] {
+            for to in [0, 9, 11, 32768] {
+                assert_eq!(at(from).at_depth(&growth, from, to), at(to), "{from} to {to}");
+            }
+        }
     }
 
     #[test]

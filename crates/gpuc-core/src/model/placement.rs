@@ -1,6 +1,7 @@
 //! What a model's facts mean to llama.cpp: which block `--n-cpu-moe` reaches, what its cache takes.
 
 use crate::document::{BlockRun, KvGroup, Model};
+use crate::forecast::CacheGrowth;
 
 /// Cells are allocated in this many at a time.
 const CELL_STEP: u64 = 256;
@@ -95,6 +96,26 @@ impl Model {
         self.cache(n_seq, depth, |group| {
             group.window.map_or(depth, |w| depth.min(w))
         })
+    }
+
+    /// How [`Self::kv_read_bytes`] grows with the depth.
+    pub fn cache_growth(&self, n_seq: u64) -> Vec<CacheGrowth> {
+        let of = |bytes: u64, window| CacheGrowth {
+            bytes_per_token: bytes as f64 * n_seq as f64,
+            window,
+            on_host: false,
+        };
+        let grows = |growth: &CacheGrowth| growth.bytes_per_token > 0.0;
+        match &self.kv_groups {
+            None => {
+                let plain = self.kv_bytes_per_token.map(|bytes| of(bytes, None));
+                plain.into_iter().filter(grows).collect()
+            }
+            Some(groups) => {
+                let of = |g: &KvGroup| of(g.bytes_per_token, g.window);
+                groups.iter().map(of).filter(grows).collect()
+            }
+        }
     }
 
     /// The cache of `n_seq` sequences: `plain` tokens in closed form, else `cells` of each group.

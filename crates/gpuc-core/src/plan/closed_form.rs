@@ -6,7 +6,7 @@
 
 use super::footprint::{Footprint, Placement, Tier, Usage};
 use crate::document::Model;
-use crate::forecast::{DecodeSetting, Work};
+use crate::forecast::{CacheGrowth, DecodeSetting, Work};
 use crate::units::nearest_bytes;
 
 /// What a closed form is made for.
@@ -20,6 +20,8 @@ pub struct ClosedFormSetting {
     pub kv_bytes: u128,
     /// KV cache that decode reads for a token, bytes.
     pub kv_read_bytes: u128,
+    /// What the cache takes of one at 16 bits an element.
+    pub cache_share: f64,
     /// Bytes of an expert weight and of any other weight as the forecast takes them.
     pub decode_bpw: (f64, f64),
     /// Sequences.
@@ -34,6 +36,7 @@ pub struct ClosedForm<'m> {
     model: &'m Model,
     kv_bytes: u128,
     kv_read_bytes: u128,
+    cache_share: f64,
     decode_bpw: (f64, f64),
     sequences: u64,
     source: &'static str,
@@ -74,6 +77,7 @@ impl<'m> ClosedForm<'m> {
             model,
             kv_bytes: setting.kv_bytes,
             kv_read_bytes: setting.kv_read_bytes,
+            cache_share: setting.cache_share,
             decode_bpw: setting.decode_bpw,
             sequences: setting.sequences,
             source: setting.source,
@@ -265,5 +269,30 @@ impl Footprint for ClosedForm<'_> {
                 })
             }
         }
+    }
+
+    fn cache_growth(&self, placement: &Placement) -> Vec<CacheGrowth> {
+        let mut growth = self.model.cache_growth(self.sequences);
+        for part in &mut growth {
+            part.bytes_per_token *= self.cache_share;
+        }
+        let Shape::Dense { blocks, .. } = self.shape else {
+            return growth;
+        };
+        // Blocks are taken to be equal, so that each has its share of every part.
+        let layers = placement.gpu_layers.unwrap_or(u64::MAX).min(blocks + 1);
+        let share = layers.saturating_sub(1) as f64 / blocks as f64;
+        let of_tier = |on_host, share: f64| {
+            let part = move |g: &CacheGrowth| CacheGrowth {
+                bytes_per_token: g.bytes_per_token * share,
+                on_host,
+                ..*g
+            };
+            growth.iter().map(part).collect::<Vec<_>>()
+        };
+        let parts = of_tier(false, share)
+            .into_iter()
+            .chain(of_tier(true, 1.0 - share));
+        parts.filter(|g| g.bytes_per_token > 0.0).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::footprint::{Footprint, Placement, Tier, Usage};
 use crate::footprint::{Device, ExpertTensor, Facts, Placed, Setting};
-use crate::forecast::Work;
+use crate::forecast::{CacheGrowth, Work};
 use crate::units::nearest_bytes;
 
 /// A weights file at one setting.
@@ -35,6 +35,15 @@ impl<'f> Exact<'f> {
     pub fn scaled(mut self, weight_ratio: f64) -> Self {
         self.weight_ratio = weight_ratio;
         self
+    }
+
+    fn placed(&self, placement: &Placement) -> Placed {
+        let most = self.facts.blocks() + 1;
+        Placed {
+            gpu_layers: placement.gpu_layers.map_or(most, |k| k.min(most)),
+            n_cpu_moe: placement.n_cpu_moe,
+            host_experts: placement.host_experts.clone(),
+        }
     }
 
     fn unscaled(&self) -> bool {
@@ -95,11 +104,7 @@ impl Footprint for Exact<'_> {
     }
 
     fn usage(&self, placement: &Placement) -> Usage {
-        let placed = Placed {
-            gpu_layers: placement.gpu_layers.unwrap_or(self.facts.blocks() + 1),
-            n_cpu_moe: placement.n_cpu_moe,
-            host_experts: placement.host_experts.clone(),
-        };
+        let placed = self.placed(placement);
         let map = self.facts.memory_map(&self.setting, &placed);
         let (mut device_read, mut host_read) = self.facts.reads(&self.setting, &placed, self.depth);
         if !self.unscaled() {
@@ -122,14 +127,9 @@ impl Footprint for Exact<'_> {
 
     fn work(&self, placement: &Placement) -> Option<Work> {
         let blocks = self.facts.blocks();
-        let on_device = placement.gpu_layers.unwrap_or(u64::MAX).min(blocks + 1);
-        let placed = Placed {
-            gpu_layers: on_device,
-            n_cpu_moe: placement.n_cpu_moe,
-            host_experts: placement.host_experts.clone(),
-        };
+        let placed = self.placed(placement);
         // The output layer goes first, then the blocks from the last.
-        let first = blocks - on_device.saturating_sub(1);
+        let first = blocks - placed.gpu_layers.saturating_sub(1);
         let of_experts = |range: std::ops::Range<u64>| {
             let moe = self.facts.moe_blocks();
             moe.iter().filter(|b| range.contains(b)).count() as f64
@@ -139,14 +139,21 @@ impl Footprint for Exact<'_> {
         let moved = of_experts(first..placement.n_cpu_moe.max(first)) + partly.len() as f64;
         let (device, host) = self.facts.reads(&self.setting, &placed, self.depth);
         let (weights, _) = self.facts.reads(&self.setting, &placed, 0);
+        // State is read and written; what is read at depth 0 is weights and it.
+        let state = self.facts.state_read(&placed);
         Some(Work {
-            device_weight_bytes: weights * self.weight_ratio,
-            cache_bytes: device - weights,
+            device_weight_bytes: (weights - state) * self.weight_ratio,
+            cache_bytes: device - weights + 2.0 * state,
             host_weight_bytes: host * self.weight_ratio,
             dense_blocks: (blocks - first) as f64 - experts,
             expert_blocks: experts,
             state_blocks: self.facts.recurrent_blocks(first) as f64,
             host_blocks: first as f64 + moved,
         })
+    }
+
+    fn cache_growth(&self, placement: &Placement) -> Vec<CacheGrowth> {
+        self.facts
+            .cache_growth(&self.setting, &self.placed(placement))
     }
 }

@@ -2,6 +2,7 @@
 //! see `remedies`.
 
 use super::planner::PlanRequest;
+use super::rig::Rate;
 use super::search::Candidate;
 use crate::calibration::Estimate;
 use crate::document::Remedy;
@@ -16,10 +17,22 @@ pub(super) fn unknown_vram(gpu: &str) -> String {
     )
 }
 
-pub(super) fn throughput_basis(request: &PlanRequest<'_>, chosen: &Candidate) -> String {
+pub(super) fn throughput_basis(
+    request: &PlanRequest<'_>,
+    chosen: &Candidate,
+    at_best: bool,
+) -> String {
+    let of = |rate: &Rate, places: usize| {
+        let (gbps, source) = if at_best {
+            (rate.best.gbps, &rate.best.source)
+        } else {
+            (rate.gbps, &rate.source)
+        };
+        format!("{gbps:.places$} GB/s ({source})")
+    };
     let b = request.bandwidths;
-    let vram = format!("VRAM {:.0} GB/s ({})", b.vram.gbps, b.vram.source);
-    let ram = format!("RAM {:.1} GB/s ({})", b.ram.gbps, b.ram.source);
+    let vram = format!("VRAM {}", of(&b.vram, 0));
+    let ram = format!("RAM {}", of(&b.ram, 1));
     match (placed(request, chosen), chosen.usage.host_read > 0.0) {
         (_, false) => format!("roofline, all weights in VRAM: {vram}"),
         (_, true) if request.cpu_only => format!("roofline, all weights in RAM: {ram}"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::footprint::{ExpertKind, ExpertTensor};
-use crate::forecast::Work;
+use crate::forecast::{CacheGrowth, Work};
 
 /// Where the parts of a model go, in llama.cpp's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,4 +93,7 @@ pub trait Footprint {
 
     /// The work of decoding one token, for the forecast; none where too little is known.
     fn work(&self, placement: &Placement) -> Option<Work>;
+
+    /// How that work grows with the depth.
+    fn cache_growth(&self, placement: &Placement) -> Vec<CacheGrowth>;
 }

@@ -123,7 +123,7 @@ fn rows(
             }
         };
         let candidate = Candidate::new(&request, placement);
-        let ceiling = request.ceiling(&candidate);
+        let ceiling = request.ceiling(&candidate).tok_s;
         let forecast = request.forecast(&candidate).map_or(1.0, |e| e.centre);
         let fits_vram = request
             .vram_mib

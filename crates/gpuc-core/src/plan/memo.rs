@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::footprint::{Footprint, Placement, Usage};
 use crate::footprint::ExpertTensor;
-use crate::forecast::Work;
+use crate::forecast::{CacheGrowth, Work};
 
 /// Placements that are remembered; beyond it each is worked out anew.
 const MOST: usize = 4096;
@@ -69,5 +69,9 @@ impl Footprint for Memo<'_> {
 
     fn work(&self, placement: &Placement) -> Option<Work> {
         self.of.work(placement)
+    }
+
+    fn cache_growth(&self, placement: &Placement) -> Vec<CacheGrowth> {
+        self.of.cache_growth(placement)
     }
 }

@@ -17,6 +17,8 @@ mod remedies;
 mod rig;
 mod search;
 #[cfg(test)]
+mod evidence_tests;
+#[cfg(test)]
 mod tests;
 
 pub use closed_form::{ClosedForm, ClosedFormSetting};
@@ -25,5 +27,5 @@ pub use footprint::{Footprint, Placement, Tier, Usage};
 pub use frontier::{Frontier, FrontierRow, frontier};
 pub use planner::refuse;
 pub use problem::{PlanError, Problem, Rig, Subject, Wish};
-pub use rig::{Bandwidths, Rate, RigError, RigView};
+pub use rig::{Bandwidths, Best, Rate, RigError, RigView};
 pub use search::Search;

@@ -10,6 +10,18 @@ use crate::document::{Assumptions, DeviceMemory, Plan, Point, Verdict};
 use crate::forecast::{Outlook, Work};
 use crate::units::{MIB, as_mib, floor_bytes, round_to};
 
+/// What a footprint from a configuration alone calls itself.
+const CLOSED_FORM: &str = "closed-form";
+
+/// Decode that no run can exceed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Ceiling {
+    /// Tokens a second.
+    pub(super) tok_s: f64,
+    /// Whether it is over the best that each tier could give, rather than the rates of the profile.
+    pub(super) at_best: bool,
+}
+
 /// Everything a plan is made from.
 pub(super) struct PlanRequest<'a> {
     /// The model's name, for messages.
@@ -47,28 +59,38 @@ pub(super) struct PlanRequest<'a> {
 }
 
 impl PlanRequest<'_> {
-    /// Decode that a candidate cannot exceed, tokens a second.
+    /// Decode that a candidate cannot exceed.
     ///
-    /// The closed form's bound at the full context, but where the card is known: at a depth that
-    /// was asked for, and where that bound is none since the forecast exceeds it, what must be read
-    /// over the best that each tier could give.
-    pub(super) fn ceiling(&self, candidate: &Candidate) -> f64 {
+    /// What must be read over the best that each tier could give; but at the full context the
+    /// closed form keeps its own bound (all that is no routed expert is read, at the rates of the
+    /// profile), unless the forecast exceeds it: then it is none.
+    pub(super) fn ceiling(&self, candidate: &Candidate) -> Ceiling {
         let Bandwidths { ram, vram, .. } = self.bandwidths;
-        let bound = candidate
+        let stated = candidate
             .usage
             .ceiling_tok_s(vram.gbps * 1e9, ram.gbps * 1e9);
-        let Some((outlook, work)) = self.outlook(candidate) else {
-            return bound;
-        };
         let exceeded = || {
-            let forecast = outlook.forecast(&work, bound);
-            forecast.is_some_and(|f| f.centre > bound)
+            let forecast = self
+                .outlook(candidate)
+                .and_then(|(outlook, work)| outlook.forecast(&work, stated));
+            forecast.is_some_and(|f| f.centre > stated)
         };
-        if self.assumptions.depth.is_some() || exceeded() {
-            outlook.ceiling(&work)
-        } else {
-            bound
+        let at_best =
+            self.assumptions.depth.is_some() || self.footprint.source() != CLOSED_FORM || exceeded();
+        if !at_best {
+            return Ceiling {
+                tok_s: stated,
+                at_best,
+            };
         }
+        let (vram, ram) = (vram.best.gbps * 1e9, ram.best.gbps * 1e9);
+        // Without a GPU everything is read from RAM, of which the work of a card knows nothing.
+        let work = self.footprint.work(&candidate.placement);
+        let tok_s = match work.filter(|_| !self.cpu_only) {
+            Some(work) => 1.0 / work.least_seconds(vram, ram),
+            None => candidate.usage.ceiling_tok_s(vram, ram),
+        };
+        Ceiling { tok_s, at_best }
     }
 
     /// The forecast on a known card, and what it is asked about.
@@ -81,7 +103,7 @@ impl PlanRequest<'_> {
     /// the points of the same regime.
     pub(super) fn forecast(&self, candidate: &Candidate) -> Option<Estimate> {
         let points = self.points?;
-        let ceiling = self.ceiling(candidate);
+        let ceiling = self.ceiling(candidate).tok_s;
         let by_law = self
             .outlook(candidate)
             .and_then(|(outlook, work)| outlook.forecast(&work, ceiling));
@@ -134,6 +156,7 @@ fn blank(floor: f64) -> Plan {
         predicted_decode_tok_s: None,
         predicted_prefill_tok_s: None,
         decode_work: None,
+        cache_growth: None,
         ceiling_decode_tok_s: None,
         predicted_band_low_tok_s: None,
         predicted_band_high_tok_s: None,
@@ -163,7 +186,7 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
     let fits = chosen.fits(budget) || request.cpu_only;
     let moe = request.footprint.moe_layers() > 0;
     let n_cpu_moe = moe.then_some(chosen.placement.n_cpu_moe);
-    let base = Plan {
+    let mut base = Plan {
         fits,
         n_cpu_moe,
         n_moe_layers: moe.then(|| request.footprint.moe_layers()),
@@ -189,7 +212,10 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         });
     }
 
-    let ceiling = request.ceiling(&chosen);
+    let Ceiling {
+        tok_s: ceiling,
+        at_best,
+    } = request.ceiling(&chosen);
     let forecast = request.forecast(&chosen);
     let ram_needed = chosen.usage.host_bytes;
     let ram_short = request.ram.clone()?.filter(|budget| ram_needed > *budget);
@@ -210,6 +236,12 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         None => Some(round_to(ceiling, 2)),
     };
     let blocks = request.footprint.blocks();
+    if let Some(assumed) = base.assumptions.as_mut().filter(|_| at_best) {
+        let Bandwidths { ram, vram, .. } = request.bandwidths;
+        assumed.ceiling_vram_bw_gbps = Some(round_to(vram.best.gbps, 1));
+        assumed.ceiling_cpu_bw_gbps = Some(round_to(ram.best.gbps, 1));
+    }
+    let work = request.outlook(&chosen).map(|(_, work)| work.rounded());
     Ok(Plan {
         verdict: if refused {
             Verdict::Refuse
@@ -220,11 +252,12 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         ram_used_mib: Some(round_to(as_mib(ram_needed), 1)),
         ceiling_decode_tok_s: Some(round_to(ceiling, 2)),
         predicted_decode_tok_s: predicted,
-        decode_work: request.outlook(&chosen).map(|(_, work)| work.rounded()),
+        decode_work: work,
+        cache_growth: work.map(|_| request.footprint.cache_growth(&chosen.placement)),
         predicted_band_low_tok_s: share(|e| e.low),
         predicted_band_high_tok_s: share(|e| e.high),
         calibration_n_samples: Some(forecast.as_ref().map_or(0, |e| e.samples)),
-        throughput_basis: Some(explain::throughput_basis(request, &chosen)),
+        throughput_basis: Some(explain::throughput_basis(request, &chosen, at_best)),
         calibration_basis: Some(explain::calibration_basis(request, forecast.as_ref())),
         message: Some(message),
         ..base

@@ -239,6 +239,7 @@ impl Problem<'_> {
         let ctx = self.ctx()?;
         let depth = wish.depth.unwrap_or(ctx).min(ctx);
         let cache = cache_share(wish.type_k, wish.type_v);
+        let share = |(part, whole)| part as f64 / whole as f64;
         let scaled = |bytes: Option<u128>| match cache {
             None => bytes.unwrap_or(0),
             Some((part, whole)) => bytes.unwrap_or(0).saturating_mul(part) / whole,
@@ -250,6 +251,7 @@ impl Problem<'_> {
                 non_expert_bpw,
                 kv_bytes: scaled(model.kv_bytes(ctx, wish.batch, wish.ubatch)),
                 kv_read_bytes: scaled(model.kv_read_bytes(depth, wish.batch)),
+                cache_share: cache.map_or(1.0, share),
                 source,
                 decode_bpw: decode_weights(
                     model.family.as_deref(),
@@ -356,6 +358,8 @@ impl Problem<'_> {
             cpu_bw_measured: Some(b.ram.known),
             vram_bw_gbps: Some(round_to(b.vram.gbps, 1)),
             vram_bw_source: Some(b.vram.source.clone()),
+            ceiling_vram_bw_gbps: None,
+            ceiling_cpu_bw_gbps: None,
             bytes_per_weight: bpw.map(|x| round_to(x, 3)),
             non_expert_bpw: rest.map(|x| round_to(x, 3)),
             ctx_len: Some(ctx),

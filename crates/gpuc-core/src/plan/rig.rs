@@ -10,6 +10,11 @@ const ASSUMED_RAM_GBPS: f64 = 80.0;
 /// VRAM bandwidth when the card is unknown, GB/s: the fastest consumer card (RTX 5090), so that
 /// the ceiling stays an upper bound.
 const ASSUMED_VRAM_GBPS: f64 = 1790.0;
+/// RAM can carry this many times what was read from it in a measurement: 17.8 GB/s by one thread
+/// and 30.6 GB/s in decode are known of one machine.
+const RAM_HEADROOM: f64 = 2.0;
+/// A copy within VRAM gets about this share of what the bus can carry.
+const COPY_SHARE: f64 = 0.9;
 
 /// Why a profile cannot be planned with.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -40,6 +45,17 @@ pub struct Rate {
     pub known: bool,
     /// Where it comes from, in words.
     pub source: String,
+    /// The most that the tier could give.
+    pub best: Best,
+}
+
+/// The most that a tier could give: what no run can exceed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Best {
+    /// GB/s, decimal.
+    pub gbps: f64,
+    /// Where it comes from, in words.
+    pub source: String,
 }
 
 /// Both tiers' bandwidths.
@@ -54,12 +70,52 @@ pub struct Bandwidths {
 }
 
 impl Rate {
+    fn new(gbps: f64, known: bool, source: impl Into<String>) -> Self {
+        let source = source.into();
+        Self {
+            gbps,
+            known,
+            best: Best {
+                gbps,
+                source: source.clone(),
+            },
+            source,
+        }
+    }
+
+    /// RAM's rate, with what its modules could deliver where that is known. A measurement may fall
+    /// short of it by much, but never exceeds it.
+    fn of_ram(mut self, theoretical: Option<f64>) -> Self {
+        self.best = match theoretical {
+            Some(gbps) if gbps >= self.gbps => Best {
+                gbps,
+                source: "theoretical".into(),
+            },
+            _ => Best {
+                gbps: self.gbps * RAM_HEADROOM,
+                source: format!("twice what is {}", self.source),
+            },
+        };
+        self
+    }
+
+    /// VRAM's rate; a copy that was measured falls short of the bus.
+    fn of_vram(mut self) -> Self {
+        if self.source.starts_with("measured") {
+            self.best = Best {
+                gbps: self.gbps / COPY_SHARE,
+                source: format!("the bus by what was {}", self.source),
+            };
+        }
+        self
+    }
+
     /// The rate as the forecast takes it.
-    pub fn stated(&self) -> Stated<'_> {
+    pub fn stated(&self) -> Stated {
         Stated {
             gbps: self.gbps,
+            best_gbps: self.best.gbps,
             known: self.known,
-            source: &self.source,
         }
     }
 }
@@ -76,42 +132,39 @@ impl Bandwidths {
             .memory
             .as_ref()
             .and_then(|m| m.cpu_mem_bw_method.as_deref());
-        let ram = match (ram_flag, measured_ram) {
-            (Some(gbps), _) => Rate {
-                gbps,
-                known: true,
-                source: "given".into(),
-            },
-            (None, Some(0.0)) => return Err(RigError::ZeroBandwidth("memory.cpu_mem_bw_gbps")),
-            (None, Some(gbps)) => stated(gbps, measured_how, "measured"),
-            (None, None) => Rate {
-                gbps: ASSUMED_RAM_GBPS,
-                known: false,
-                source: "assumed: the profile has no RAM bandwidth".into(),
-            },
+        let theoretical = hardware
+            .memory
+            .as_ref()
+            .and_then(|m| m.ram_theoretical_gbps)
+            .filter(|gbps| *gbps > 0.0);
+        let ram = match (ram_flag, measured_ram, theoretical) {
+            (Some(gbps), _, _) => Rate::new(gbps, true, "given"),
+            (None, Some(0.0), _) => return Err(RigError::ZeroBandwidth("memory.cpu_mem_bw_gbps")),
+            (None, Some(gbps), _) => stated(gbps, measured_how, "measured"),
+            (None, None, Some(gbps)) => Rate::new(gbps, false, "theoretical, not measured"),
+            (None, None, None) => Rate::new(
+                ASSUMED_RAM_GBPS,
+                false,
+                "assumed: the profile has no RAM bandwidth",
+            ),
         };
         let vram = match (vram_flag, hardware.bandwidth.vram_gbps) {
-            (Some(gbps), _) => Rate {
-                gbps,
-                known: true,
-                source: "given".into(),
-            },
+            (Some(gbps), _) => Rate::new(gbps, true, "given"),
             (None, Some(0.0)) => return Err(RigError::ZeroBandwidth("bandwidth.vram_gbps")),
             (None, Some(gbps)) => {
                 let how = hardware.bandwidth.vram_method.as_deref();
                 stated(gbps, how, how.unwrap_or("profile"))
             }
-            (None, None) => Rate {
-                gbps: ASSUMED_VRAM_GBPS,
-                known: false,
-                source: "assumed: the profile has no VRAM bandwidth, so the fastest consumer \
-                         card's is taken"
-                    .into(),
-            },
+            (None, None) => Rate::new(
+                ASSUMED_VRAM_GBPS,
+                false,
+                "assumed: the profile has no VRAM bandwidth, so the fastest consumer card's is \
+                 taken",
+            ),
         };
         Ok(Self {
-            ram,
-            vram,
+            ram: ram.of_ram(theoretical),
+            vram: vram.of_vram(),
             card_known: vram_flag.or(hardware.bandwidth.vram_gbps).is_some(),
         })
     }
@@ -120,11 +173,7 @@ impl Bandwidths {
 /// A rate that the profile states; one that it assumes itself stays an assumption.
 fn stated(gbps: f64, how: Option<&str>, measured: &str) -> Rate {
     let assumed = how.filter(|how| how.starts_with("assumed"));
-    Rate {
-        gbps,
-        known: assumed.is_none(),
-        source: assumed.unwrap_or(measured).into(),
-    }
+    Rate::new(gbps, assumed.is_none(), assumed.unwrap_or(measured))
 }
 
 /// The budgets of a rig.
@@ -230,6 +279,31 @@ mod tests {
                 "{ram:?}"
             );
         }
+    }
+
+    #[test]
+    fn the_most_that_ram_could_give_is_theoretical_where_that_is_known() {
+        let mut hardware = rig((None, None), (None, None));
+        let best = |hardware: &Hardware, flag| {
+            let ram = Bandwidths::resolve(hardware, flag, None).unwrap().ram;
+            (ram.gbps, ram.known, ram.best.gbps)
+        };
+        let mut with = |measured, theoretical| {
+            let memory = hardware.memory.as_mut().unwrap();
+            memory.cpu_mem_bw_gbps = measured;
+            memory.ram_theoretical_gbps = theoretical;
+            hardware.clone()
+        };
+        assert_eq!(best(&with(None, None), None), (80.0, false, 160.0));
+        let one_thread = with(Some(17.8), None);
+        assert_eq!(best(&one_thread, None), (17.8, true, 35.6));
+        let both = with(Some(17.8), Some(51.2));
+        assert_eq!(best(&both, None), (17.8, true, 51.2));
+        assert_eq!(best(&both, Some(40.0)), (40.0, true, 51.2));
+        // What is read exceeds what the firmware says: the firmware is wrong.
+        assert_eq!(best(&with(Some(60.0), Some(51.2)), None), (60.0, true, 120.0));
+        assert_eq!(best(&with(None, Some(51.2)), None), (51.2, false, 51.2));
+        assert_eq!(best(&with(None, Some(0.0)), None), (80.0, false, 160.0));
     }
 
     #[test]

@@ -13,7 +13,7 @@ struct Case {
     wish: Wish,
 }
 
-fn wish() -> Wish {
+pub(super) fn wish() -> Wish {
     Wish {
         name: "m".into(),
         ctx: 4096,
@@ -84,6 +84,10 @@ fn problem<'a>(case: &'a Case, points: &'a [crate::document::Point]) -> Problem<
         gbps,
         known: true,
         source: "given".into(),
+        best: Best {
+            gbps,
+            source: "given".into(),
+        },
     };
     Problem {
         subject: Subject::Config {

@@ -5,6 +5,7 @@ use super::peaks::Envelope;
 use crate::document::{Concentration, Plan, Receipt};
 use crate::error::{Code, Coded};
 use crate::exit::Exit;
+use crate::forecast::Work;
 use crate::json::{self, JsonError};
 use crate::units::round_to;
 
@@ -54,16 +55,41 @@ pub(super) fn ceiling(plan: &Plan) -> Option<f64> {
         .or(plan.predicted_decode_tok_s)
 }
 
+/// The work of a token at the depth that was measured: exactly where the plan says how its cache
+/// grows, else in proportion.
+pub(super) fn work_at(plan: &Plan, measured: &Measured) -> Option<Work> {
+    let work = plan.decode_work?;
+    let assumed = plan.assumptions.as_ref();
+    let planned = assumed.and_then(|a| match (a.depth, a.ctx_len) {
+        (Some(depth), Some(ctx)) => Some(depth.min(ctx)),
+        (depth, ctx) => depth.or(ctx),
+    });
+    let (Some(from), Some(to)) = (planned, measured.depth) else {
+        return Some(work);
+    };
+    Some(match &plan.cache_growth {
+        Some(growth) => work.at_depth(growth, from, to),
+        None if from > 0 => Work {
+            cache_bytes: work.cache_bytes * to as f64 / from as f64,
+            ..work
+        },
+        None => work,
+    })
+}
+
 /// The ceiling at the depth that was measured, where the plan says how much of its work is cache.
 pub(super) fn ceiling_at(plan: &Plan, measured: &Measured) -> Option<f64> {
     let bound = ceiling(plan)?;
     let at_depth = || {
-        let work = plan.decode_work?;
         let assumed = plan.assumptions.as_ref()?;
-        let planned = assumed.depth.or(assumed.ctx_len).filter(|d| *d > 0)?;
-        let vram = assumed.vram_bw_gbps.filter(|g| *g > 0.0)? * 1e9;
-        let more = measured.depth? as f64 / planned as f64 - 1.0;
-        let moved = 1.0 / (1.0 / bound + work.cache_bytes * more / vram);
+        let rate = |best: Option<f64>, stated: Option<f64>| {
+            best.or(stated).filter(|g| *g > 0.0).map(|g| g * 1e9)
+        };
+        let vram = rate(assumed.ceiling_vram_bw_gbps, assumed.vram_bw_gbps)?;
+        let ram = rate(assumed.ceiling_cpu_bw_gbps, assumed.cpu_mem_bw_gbps)?;
+        let seconds = |work: Work| work.least_seconds(vram, ram);
+        let more = seconds(work_at(plan, measured)?) - seconds(plan.decode_work?);
+        let moved = 1.0 / (1.0 / bound + more);
         Some(round_to(moved, 2)).filter(|c| c.is_finite() && *c > 0.0)
     };
     Some(at_depth().unwrap_or(bound))

@@ -1,9 +1,8 @@
 //! The calibration point that a receipt leaves behind, and the name of its file.
 
 use super::measure::Measured;
-use super::prove::ceiling_at;
+use super::prove::{ceiling_at, work_at};
 use crate::document::{Plan, Point};
-use crate::forecast::Work;
 
 /// Longest part of a file name that comes from the user, in bytes; names end at 255.
 const LONGEST_PART: usize = 100;
@@ -72,25 +71,11 @@ pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, 
             .moe_layers_on_host
             .filter(|n| Some(*n) != plan.n_cpu_moe),
         depth: measured.depth,
-        decode_work: plan.decode_work.map(|work| at_depth(work, plan, measured)),
+        decode_work: work_at(plan, measured),
         predicted_tok_s: plan.decode_work.and(plan.predicted_decode_tok_s),
         gpu: None,
         build: measured.build.clone(),
     })
-}
-
-/// The work at the depth that was measured. A window or a state does not grow with it, so this is
-/// exact for plain attention only; the weights are most of the work in any case.
-fn at_depth(work: Work, plan: &Plan, measured: &Measured) -> Work {
-    let assumed = plan.assumptions.as_ref();
-    let planned = assumed.and_then(|a| a.depth.or(a.ctx_len)).unwrap_or(0);
-    match measured.depth {
-        Some(depth) if planned > 0 => Work {
-            cache_bytes: work.cache_bytes * depth as f64 / planned as f64,
-            ..work
-        },
-        _ => work,
-    }
 }
 
 /// The name of a point's file; `copy` counts from 1, and later copies carry their number.

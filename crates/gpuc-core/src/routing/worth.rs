@@ -152,8 +152,8 @@ mod tests {
     fn a_cache_that_serves_more_decodes_faster() {
         let given = |gbps| Stated {
             gbps,
+            best_gbps: gbps,
             known: true,
-            source: "given",
         };
         let rig = OnRig {
             outlook: Outlook::new("RTX 4090", None, given(1008.0), given(60.0), &[]).unwrap(),
