@@ -152,8 +152,7 @@ fn main() -> Result<(), Error> {
                 percent(j.reference),
             );
         }
-        let (inside, offloaded): (Vec<_>, Vec<_>) =
-            rows.iter().partition(|j| j.row.work.in_vram());
+        let (inside, offloaded): (Vec<_>, Vec<_>) = rows.iter().partition(|j| j.row.work.in_vram());
         summary("in VRAM", &inside);
         summary("offloaded", &offloaded);
     }

@@ -177,6 +177,40 @@ fn experts_one_by_one_are_n_cpu_moe() {
 }
 
 #[test]
+fn what_is_read_grows_with_the_depth_as_it_says() {
+    let names: std::collections::BTreeSet<String> = rows().into_iter().map(|r| r.name).collect();
+    let setting = Setting::default();
+    for name in names {
+        let f = facts(&name);
+        for gpu_layers in [999, f.blocks() / 2, 0] {
+            let placed = Placed {
+                gpu_layers,
+                ..Placed::default()
+            };
+            let growth = f.cache_growth(&setting, &placed);
+            let empty = f.reads(&setting, &placed, 0);
+            for depth in [1, 500, 5000, 200_000] {
+                let mut want = empty;
+                for part in &growth {
+                    let tier = if part.on_host {
+                        &mut want.1
+                    } else {
+                        &mut want.0
+                    };
+                    *tier += part.bytes_per_token * depth.min(part.window.unwrap_or(depth)) as f64;
+                }
+                let got = f.reads(&setting, &placed, depth);
+                let close = |a: f64, b: f64| (a - b).abs() <= 1e-9 * (a.abs() + 1.0);
+                assert!(
+                    close(got.0, want.0) && close(got.1, want.1),
+                    "{name} -ngl {gpu_layers} at {depth}: {got:?}, {want:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn what_llama_cpp_refuses_is_refused() {
     let q8 = GgmlType::by_name("q8_0").unwrap();
     let q4 = GgmlType::by_name("q4_0").unwrap();

@@ -231,7 +231,11 @@ mod tests {
         };
         for from in [0, 5, 10, 4096] {
             for to in [0, 9, 11, 32768] {
-                assert_eq!(at(from).at_depth(&growth, from, to), at(to), "{from} to {to}");
+                assert_eq!(
+                    at(from).at_depth(&growth, from, to),
+                    at(to),
+                    "{from} to {to}"
+                );
             }
         }
     }

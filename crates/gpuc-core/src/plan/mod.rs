@@ -5,6 +5,8 @@
 //! planned by the same code.
 
 mod closed_form;
+#[cfg(test)]
+mod evidence_tests;
 mod exact;
 mod explain;
 mod flags;
@@ -16,8 +18,6 @@ mod problem;
 mod remedies;
 mod rig;
 mod search;
-#[cfg(test)]
-mod evidence_tests;
 #[cfg(test)]
 mod tests;
 

@@ -75,8 +75,9 @@ impl PlanRequest<'_> {
                 .and_then(|(outlook, work)| outlook.forecast(&work, stated));
             forecast.is_some_and(|f| f.centre > stated)
         };
-        let at_best =
-            self.assumptions.depth.is_some() || self.footprint.source() != CLOSED_FORM || exceeded();
+        let at_best = self.assumptions.depth.is_some()
+            || self.footprint.source() != CLOSED_FORM
+            || exceeded();
         if !at_best {
             return Ceiling {
                 tok_s: stated,

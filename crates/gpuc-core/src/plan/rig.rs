@@ -301,7 +301,10 @@ mod tests {
         assert_eq!(best(&both, None), (17.8, true, 51.2));
         assert_eq!(best(&both, Some(40.0)), (40.0, true, 51.2));
         // What is read exceeds what the firmware says: the firmware is wrong.
-        assert_eq!(best(&with(Some(60.0), Some(51.2)), None), (60.0, true, 120.0));
+        assert_eq!(
+            best(&with(Some(60.0), Some(51.2)), None),
+            (60.0, true, 120.0)
+        );
         assert_eq!(best(&with(None, Some(51.2)), None), (51.2, false, 51.2));
         assert_eq!(best(&with(None, Some(0.0)), None), (80.0, false, 160.0));
     }
