@@ -6,6 +6,7 @@ use crate::routing::Policy;
 
 /// The verdict on one routing trace.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Concentration {
     /// The model traced.
@@ -55,6 +56,7 @@ pub struct Concentration {
 
 /// How one layer spreads its tokens.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct LayerConcentration {
     /// Which block of the model it is.
@@ -73,6 +75,7 @@ pub struct LayerConcentration {
 
 /// What a cache of a few experts in each layer would have served of a per-token trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CacheReplay {
     /// Experts that each layer has room for.
     pub slots: u64,
@@ -94,6 +97,7 @@ pub struct CacheReplay {
 
 /// One workload beside others.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Workload {
     /// The file.

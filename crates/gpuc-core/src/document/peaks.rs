@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The limits in force.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Thresholds {
     /// GPU power, % of the card's own limit.
@@ -35,6 +36,7 @@ impl Default for Thresholds {
 
 /// How bad a breach is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Near its limit.
@@ -45,6 +47,7 @@ pub enum Level {
 
 /// The verdict on one sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Safety {
     /// Nothing is near its limit.
@@ -57,6 +60,7 @@ pub enum Safety {
 
 /// One metric near or past its limit.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Breach {
     /// The sample's field, or `gpu_blind_polls`.
     pub metric: String,
@@ -70,6 +74,7 @@ pub struct Breach {
 
 /// Whose memory the host readings describe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum MemSource {
     /// A Windows machine, read on it.
@@ -83,6 +88,7 @@ pub enum MemSource {
 
 /// One look at the machine: the worst of all GPUs, and the host.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Sample {
     /// Power of the GPU nearest its limit, W.
@@ -115,6 +121,7 @@ pub struct Sample {
 
 /// A sample and what it means.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Report {
     /// The worst of the breaches.
     pub verdict: Safety,
@@ -128,6 +135,7 @@ pub struct Report {
 
 /// A line of the log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LogLine {
     /// When, as an ISO timestamp in UTC.
     pub t: String,
@@ -143,6 +151,7 @@ pub struct LogLine {
 
 /// peaks.json: the safety envelope of a supervised run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Peaks {
     /// Polls behind it.

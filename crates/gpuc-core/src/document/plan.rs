@@ -7,6 +7,7 @@ use crate::json::number::{count, non_negative, plain};
 
 /// Ship or refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The placement fits and clears the floor.
@@ -17,6 +18,7 @@ pub enum Verdict {
 
 /// A placement with its forecast.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Plan {
     /// Whether the placement fits in VRAM.
     pub fits: bool,
@@ -122,6 +124,7 @@ pub struct Plan {
 
 /// What one device holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct DeviceMemory {
     /// The GPU's name, or "host".
@@ -138,6 +141,7 @@ pub struct DeviceMemory {
 
 /// One change that makes a refused plan ship: each was planned before it is offered.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Remedy {
     /// What changes: "cache-type", "context", "quant", "cpu-only", "n-cpu-moe", "ram" or "vram".
@@ -161,6 +165,7 @@ fn one() -> Option<f64> {
 
 /// What a plan rests on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Assumptions {
     /// RAM bandwidth, GB/s.

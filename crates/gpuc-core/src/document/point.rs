@@ -7,6 +7,7 @@ use crate::json::number::{count, non_negative};
 
 /// One measurement beside its ceiling.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Point {
     /// The model measured.
     pub model: String,

@@ -9,7 +9,12 @@ pub const SCHEMA_VERSION: &str = "0.1.0";
 
 /// A rig and, when one was given, a model; `E` as for [`Model`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(bound(deserialize = "E: Deserialize<'de> + From<Expert>"))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(bound = "E: schemars::JsonSchema + From<Expert> + Serialize")
+)]
 pub struct Profile<E = Expert> {
     /// Version of the document's shape.
     pub schema_version: String,
@@ -27,6 +32,7 @@ pub struct Profile<E = Expert> {
 
 /// The machine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hardware {
     /// The GPU that a plan is made for.
     pub gpu: Gpu,
@@ -51,6 +57,7 @@ fn some_memory() -> Option<Memory> {
 
 /// One GPU.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Gpu {
     /// Marketing name, as the driver gives it.
     pub name: String,
@@ -85,6 +92,7 @@ pub struct Gpu {
 
 /// Operating system, container, passthrough.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Platform {
     /// "linux", "windows" or "macos".
     #[serde(default)]
@@ -108,6 +116,7 @@ pub struct Platform {
 
 /// Measured transfer rates.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Bandwidth {
     /// Pinned host to device, GB/s.
     #[serde(default, deserialize_with = "non_negative")]
@@ -140,6 +149,7 @@ pub struct Bandwidth {
 
 /// Host memory.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Memory {
     /// RAM in all, GiB.
     #[serde(default, deserialize_with = "non_negative")]
@@ -182,7 +192,12 @@ pub struct Memory {
 /// `E` is [`Expert`] where the experts are needed, and `Option<Expert>` where a document that holds
 /// null in their place is only passed on.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(bound(deserialize = "E: Deserialize<'de> + From<Expert>"))]
+#[cfg_attr(
+    feature = "schema",
+    schemars(bound = "E: schemars::JsonSchema + From<Expert> + Serialize")
+)]
 pub struct Model<E = Expert> {
     /// Its name.
     pub name: String,
@@ -208,7 +223,7 @@ pub struct Model<E = Expert> {
     #[serde(default)]
     pub quant: Option<String>,
     /// Experts, if any.
-    #[serde(default = "no_experts")]
+    #[serde(default = "no_experts::<E>")]
     pub expert: E,
     /// KV cache of one token over all layers, bytes.
     #[serde(default, deserialize_with = "count")]
@@ -276,6 +291,7 @@ pub struct Model<E = Expert> {
 
 /// Blocks at equal distances: `first`, `first + every`, ... , `count` of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct BlockRun {
     /// Index of the first block.
     pub first: u64,
@@ -287,6 +303,7 @@ pub struct BlockRun {
 
 /// Layers whose cache follows one rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct KvGroup {
     /// How many layers.
     pub layers: u64,
@@ -302,6 +319,7 @@ pub struct KvGroup {
 
 /// What a configuration says about quantised weights.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quantization {
     /// Its method, such as "gptq", "awq" or "fp8".
     #[serde(default)]
@@ -330,6 +348,7 @@ fn no_experts<E: From<Expert>>() -> E {
 
 /// The experts of a mixture-of-experts model.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Expert {
     /// Whether there are any.
     #[serde(default, deserialize_with = "or_default")]

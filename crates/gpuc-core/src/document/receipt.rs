@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The measured proof of a plan.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Receipt {
     /// The runtime measured.

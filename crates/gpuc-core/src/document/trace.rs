@@ -19,6 +19,7 @@ pub(crate) const MAX_LAYERS: usize = 1 << 12;
 
 /// Routing counts of one workload.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Trace {
     /// The model traced; the key must be there, its value may be null.
     #[serde(deserialize_with = "Option::deserialize")]
@@ -51,6 +52,7 @@ pub struct Trace {
 
 /// The counts of one layer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct LayerCounts {
     /// Which block of the model it is.
     #[serde(default, deserialize_with = "count")]

@@ -6,6 +6,7 @@ use crate::document::Model;
 
 /// The work of one decoded token under one placement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Work {
     /// Bytes of weights that are read from VRAM.
@@ -26,6 +27,7 @@ pub struct Work {
 
 /// Cache that decoding a token reads for each token before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CacheGrowth {
     /// Bytes for each token in the cache.

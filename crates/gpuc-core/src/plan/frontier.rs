@@ -17,6 +17,7 @@ const MOST_STEPS: u64 = 256;
 
 /// What one placement costs and gives.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FrontierRow {
     /// Context, tokens.
     pub ctx: u64,
@@ -40,6 +41,7 @@ pub struct FrontierRow {
 
 /// The table.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Frontier {
     /// The model.
     pub model: String,

@@ -12,6 +12,7 @@ const DRIFT: f64 = 0.10;
 
 /// One run of the past.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HistoryRow {
     /// ISO date.
     pub created: Option<String>,
@@ -39,6 +40,7 @@ pub struct HistoryRow {
 
 /// Runs over time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct History {
     /// By date, and as the files are named within one.
     pub rows: Vec<HistoryRow>,

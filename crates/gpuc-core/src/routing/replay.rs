@@ -18,6 +18,7 @@ use super::per_token::{PerToken, counted};
 
 /// How slots are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     /// The most chosen experts, for good.

@@ -1,0 +1,38 @@
+//! The JSON Schemas of the documents.
+
+use gpuc_core::document::{
+    Concentration, LogLine, Peaks, Plan, Point, Profile, Receipt, Report, Thresholds, Trace,
+};
+use gpuc_core::plan::Frontier;
+use gpuc_core::receipt::History;
+use schemars::{JsonSchema, Schema, schema_for};
+
+/// Where they are committed, seen from the workspace's root.
+pub const FOLDER: &str = "schema/v0.1";
+
+/// Each document's schema under its file's name.
+pub fn all() -> Vec<(&'static str, Schema)> {
+    vec![
+        ("profile", of::<Profile>()),
+        ("plan", of::<Plan>()),
+        ("frontier", of::<Frontier>()),
+        ("receipt", of::<Receipt>()),
+        ("calibration-point", of::<Point>()),
+        ("calibration-history", of::<History>()),
+        ("concentration", of::<Concentration>()),
+        ("trace", of::<Trace>()),
+        ("peaks", of::<Peaks>()),
+        ("watchdog-config", of::<Thresholds>()),
+        ("watchdog-report", of::<Report>()),
+        ("watchdog-log-line", of::<LogLine>()),
+    ]
+}
+
+fn of<T: JsonSchema>() -> Schema {
+    schema_for!(T)
+}
+
+/// A schema as it is committed.
+pub fn text(schema: &Schema) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(schema)? + "\n")
+}
