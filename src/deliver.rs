@@ -161,7 +161,12 @@ pub fn read_document<T: DeserializeOwned>(path: &Path, what: &str, code: Code) -
             code,
             format!("{what} {} is not the JSON expected", path.display()),
         )
-        .with_hint("check the line and column below, or write the file anew")
+        .with_hint(match code {
+            Code::InputBadProfile => {
+                "check the line and column below, or write it anew with gpu-container-profile"
+            }
+            _ => "check the line and column below, or write the file anew",
+        })
         .with_cause(e)
     })
 }

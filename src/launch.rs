@@ -56,7 +56,7 @@ pub(crate) fn emit(plan: &Plan, name: &str, how: Emit, to: Option<&Path>) -> Res
         let by_name = Programs::default();
         Programs {
             watchdog: beside_this(&by_name.watchdog),
-            server: on_path(&by_name.server),
+            server: found(gpuc_rig::path::find(&by_name.server), &by_name.server),
         }
     } else {
         Programs::default()
@@ -81,19 +81,12 @@ fn follow(path: &mut String) {
 /// The command of ours called `name`, which was installed with this one.
 fn beside_this(name: &str) -> String {
     let this = std::env::current_exe().unwrap_or_default();
-    found(Some(this.with_file_name(name)), name)
+    let beside = Some(this.with_file_name(name)).filter(|p| p.is_file());
+    found(beside, name)
 }
 
-/// The first `name` on PATH.
-fn on_path(name: &str) -> String {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let mut there = std::env::split_paths(&path).map(|folder| folder.join(name));
-    found(there.find(|p| p.is_absolute() && p.is_file()), name)
-}
-
-/// The whole path, or the name alone where it leads nowhere.
+/// The whole path, or the name alone where there is none.
 fn found(path: Option<PathBuf>, name: &str) -> String {
-    path.filter(|p| p.is_file())
-        .and_then(|p| p.into_os_string().into_string().ok())
+    path.and_then(|p| p.into_os_string().into_string().ok())
         .unwrap_or_else(|| name.to_owned())
 }

@@ -98,16 +98,17 @@ fn only_model_in(dir: &Path) -> Result<PathBuf, Fault> {
     models.sort();
     match <[PathBuf; 1]>::try_from(models) {
         Ok([one]) => Ok(one),
-        Err(models) if models.is_empty() => {
-            Err(unreadable(dir).with_hint("the folder holds no .gguf file; name the model's file"))
-        }
-        Err(models) => Err(unreadable(dir).with_hint(format!(
-            "the folder holds {} models; name one of them, such as {}",
-            models.len(),
-            models
-                .first()
-                .map_or(Path::new(""), PathBuf::as_path)
-                .display()
-        ))),
+        Err(models) => Err(Fault::new(
+            Code::InputBadModelFile,
+            format!(
+                "{} was expected to hold one model, but holds {}",
+                dir.display(),
+                models.len()
+            ),
+        )
+        .with_hint(match models.first() {
+            Some(first) => format!("name one of them, such as {}", first.display()),
+            None => "name the model's .gguf file".into(),
+        })),
     }
 }

@@ -307,7 +307,8 @@ fn store(dir: &Path, point: &Point) -> Result<PathBuf, Fault> {
     Err(Fault::new(
         Code::IoWriteFailed,
         format!("{} holds {MOST_COPIES} such points already", dir.display()),
-    ))
+    )
+    .with_hint("name the run apart with --created, or remove what no longer counts"))
 }
 
 fn say(line: &str) {

@@ -9,6 +9,9 @@ use clap::{Command, Parser};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 
+/// What to do about a fault of ours.
+const REPORT: &str = "please report it with the command line and the input files";
+
 /// What every command's arguments can say.
 pub trait CommonArgs: Parser {
     /// Whether the whole chain of causes is to be shown.
@@ -34,7 +37,6 @@ pub fn main_with<A: CommonArgs + UnwindSafe>(run: fn(A) -> anyhow::Result<Exit>)
             Code::RuntimeUnexpected,
             "this is a fault in gpu-container itself",
         )
-        .with_hint("please report it with the command line and the input files")
         .with_cause(what)
         .into())
     });
@@ -63,20 +65,18 @@ fn taking_negatives(command: Command) -> Command {
 }
 
 fn render(e: &anyhow::Error, debug: bool) {
-    let mut text;
-    match e.downcast_ref::<Fault>() {
-        Some(fault) => {
-            text = format!("ERROR [{}]: {fault}\n", fault.code());
-            if let Some(hint) = fault.hint() {
-                text += &format!("  hint: {hint}\n");
-            }
-            let causes = fault.causes();
-            let shown = if debug { causes.len() } else { 1 };
-            for cause in causes.iter().take(shown) {
-                text += &format!("  cause: {cause}\n");
-            }
-        }
-        None => text = format!("ERROR [{}]: {e:#}\n", Code::RuntimeUnexpected),
+    let fault = e.downcast_ref::<Fault>();
+    let code = fault.map_or(Code::RuntimeUnexpected, Fault::code);
+    let message = fault.map_or_else(|| format!("{e:#}"), Fault::to_string);
+    let mut text = format!("ERROR [{code}]: {message}\n");
+    let ours = (code == Code::RuntimeUnexpected).then_some(REPORT);
+    if let Some(hint) = fault.and_then(Fault::hint).or(ours) {
+        text += &format!("  hint: {hint}\n");
+    }
+    let causes = fault.map(Fault::causes).unwrap_or_default();
+    let shown = if debug { causes.len() } else { 1 };
+    for cause in causes.iter().take(shown) {
+        text += &format!("  cause: {cause}\n");
     }
     if debug {
         text += &format!("  debug: {e:?}\n");

@@ -3,6 +3,7 @@
 pub mod baseline;
 pub mod host;
 pub mod nvidia;
+pub mod path;
 pub mod storage;
 #[cfg(target_os = "linux")]
 pub mod supervise;

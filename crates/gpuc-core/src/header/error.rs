@@ -9,7 +9,7 @@ pub enum HeaderError {
     #[error("cannot read the header")]
     Read(#[source] std::io::Error),
     /// The first four bytes are not a GGUF file's.
-    #[error("not a GGUF file: it begins with {found:?} instead of \"GGUF\"")]
+    #[error("not a GGUF file: it begins with \"{found}\" instead of \"GGUF\"")]
     NotGguf {
         /// The bytes found, as text.
         found: String,

@@ -70,10 +70,7 @@ impl Coded for ModelError {
                  and so do gptq, awq, int4, int8, fp8, nf4 and nvfp4",
                 nearest.join(", ")
             )),
-            Self::NotAnObject(_) => {
-                Some("pass the config.json that lies beside the weights on Hugging Face".into())
-            }
-            _ => None,
+            _ => Some("pass the config.json that lies beside the weights on Hugging Face".into()),
         }
     }
 }

@@ -30,13 +30,7 @@ impl Smi {
         } else {
             "nvidia-smi"
         };
-        let path = std::env::var_os("PATH")?;
-        // A relative entry would run whatever lies in the folder one happens to stand in.
-        std::env::split_paths(&path)
-            .filter(|folder| folder.is_absolute())
-            .map(|folder| folder.join(name))
-            .find(|program| program.is_file())
-            .map(|program| Self { program, deadline })
+        crate::path::find(name).map(|program| Self { program, deadline })
     }
 
     pub(super) fn live(&self) -> Result<Vec<Live>, ProbeError> {

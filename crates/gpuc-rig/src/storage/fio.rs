@@ -86,7 +86,8 @@ pub(super) fn passes(
     begun: &mut dyn FnMut(Kind),
     stop: &dyn Fn() -> bool,
 ) -> Result<(Reading<Pass>, Reading<Pass>), String> {
-    let program = find().ok_or("fio is not on PATH; install it to measure the drive")?;
+    let program =
+        crate::path::find("fio").ok_or("fio is not on PATH; install it to measure the drive")?;
     let file = TestFile::create(folder)?;
     let free = nix::sys::statvfs::statvfs(folder)
         .map(|s| s.blocks_available().saturating_mul(s.fragment_size()))
@@ -108,15 +109,6 @@ pub(super) fn passes(
         return Err("interrupted".into());
     }
     Ok((sequential, pass(Kind::Random)))
-}
-
-fn find() -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    // A relative entry would run whatever lies in the folder one happens to stand in.
-    std::env::split_paths(&path)
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join("fio"))
-        .find(|program| program.is_file())
 }
 
 fn size(bytes: u64) -> String {

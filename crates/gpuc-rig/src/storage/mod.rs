@@ -136,5 +136,9 @@ pub fn folder(given: Option<&Path>) -> Result<PathBuf, String> {
     if usual.is_dir() {
         return Ok(usual.into());
     }
-    Err("no folder for it was named: give --bench-dir, or mount a drive's folder at /bench".into())
+    Err(
+        "no folder for it was named: give --bench-dir, or mount a drive's folder at /bench (docker \
+         run -v /srv/models:/bench)"
+            .into(),
+    )
 }

@@ -76,9 +76,13 @@ pub(super) fn objection(path: &Path, mount: Option<&Mount>) -> Option<String> {
     if let Some(mount) = mount
         && DISHONEST.contains(&mount.kind.to_ascii_lowercase().as_str())
     {
+        let instead = if mount.kind.starts_with("overlay") {
+            "in a container, give it a folder of the drive, such as docker run -v /srv/models:/bench"
+        } else {
+            "name a folder on ext4 or another filesystem of a drive"
+        };
         return Some(format!(
-            "{} is on {} (mounted at {}), where reads do not show what the drive can do; name a \
-             folder on ext4 or another filesystem of a drive",
+            "{} is on {} (mounted at {}), where reads do not show what the drive can do; {instead}",
             path.display(),
             mount.kind,
             mount.point.display()

@@ -84,7 +84,7 @@ impl Remedy {
         let text = || action.to_string();
         let program = |name: &'static str, args: &[&str]| {
             let args = args.iter().map(|&a| a.to_owned()).collect();
-            match on_path(name) {
+            match crate::path::find(name) {
                 Some(path) => Ok(Means::Program(path, args)),
                 None => Err(RemedyError::NoProgram {
                     action: text(),
@@ -225,13 +225,4 @@ fn kill_group(child: &mut Child) {
     if let Ok(group) = i32::try_from(child.id()) {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
-}
-
-fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    // A relative entry would run whatever lies in the folder one happens to stand in.
-    std::env::split_paths(&path)
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(name))
-        .find(|program| program.is_file())
 }
