@@ -136,6 +136,14 @@ pub fn deliver_json<T: Serialize>(document: &T, out: Option<&Path>) -> Result<()
     deliver_text(&text)
 }
 
+/// Writes a picture or a page to `path`, whole or not at all.
+pub(crate) fn deliver_picture(text: &str, path: &Path) -> Result<(), Fault> {
+    write_atomically(path, text.as_bytes())?;
+    // Nobody has to listen.
+    let _ = writeln!(io::stderr(), "wrote {}", path.display());
+    Ok(())
+}
+
 /// Writes a text to standard output; a reader that wants no more is no fault.
 pub fn deliver_text(text: &str) -> Result<(), Fault> {
     let mut stdout = io::stdout().lock();

@@ -13,11 +13,12 @@ use gpuc_core::header::GgmlType;
 use gpuc_core::launch::{Weights, shell_line};
 use gpuc_core::model::{self, quant};
 use gpuc_core::plan::{
-    Bandwidths, Frontier, Problem, Rig, RigView, Search, Subject, Wish, frontier, refuse,
+    Bandwidths, Frontier, Problem, Rig, RigView, Search, Subject, Wish, curve, frontier, refuse,
 };
 use gpuc_core::units::MIB;
+use gpuc_show::{html::Page, svg};
 
-use crate::deliver::{deliver_json, read_document, read_model_config};
+use crate::deliver::{deliver_json, deliver_picture, read_document, read_model_config};
 use crate::launch::{Emit, emit};
 use crate::model_file::{ModelFile, read_model};
 use crate::safetensors_folder::{WeighedModel, is_safetensors, read_weighed};
@@ -143,6 +144,12 @@ pub struct PlanArgs {
     /// Write what --emit makes here instead of standard output
     #[arg(long, value_name = "FILE", requires = "emit")]
     emit_to: Option<PathBuf>,
+    /// Draw the plan: its memory map, and decode and VRAM by the layers in RAM
+    #[arg(long, value_name = "FILE", conflicts_with = "frontier")]
+    svg: Option<PathBuf>,
+    /// Write the plan and its pictures as one page
+    #[arg(long, value_name = "FILE", conflicts_with = "frontier")]
+    html: Option<PathBuf>,
     /// Show the whole chain of causes of an error
     #[arg(long)]
     debug: bool,
@@ -192,6 +199,7 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
              --model FILE.gguf, or --model-config config.json here or with gpu-container-profile"
                 .into(),
         );
+        draw(&args, &nothing, None)?;
         return finish(&args, nothing, None);
     };
     let problem = Problem {
@@ -206,7 +214,26 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
         let _ = std::io::stderr().write_all(frontier_text(&table).as_bytes());
         return Ok(Exit::Ok);
     }
-    finish(&args, problem.plan().map_err(Fault::from)?, Some(&loaded))
+    let plan = problem.plan().map_err(Fault::from)?;
+    draw(&args, &plan, Some(&problem))?;
+    finish(&args, plan, Some(&loaded))
+}
+
+/// Draws the plan where that is asked for.
+fn draw(args: &PlanArgs, plan: &Plan, problem: Option<&Problem<'_>>) -> Result<(), Fault> {
+    if args.svg.is_none() && args.html.is_none() {
+        return Ok(());
+    }
+    // A rig whose budget is not known, and a plan for the CPU alone, have nothing to choose from.
+    let problem = problem.filter(|_| plan.assumptions.is_some() && !args.cpu_only);
+    let curve = problem.and_then(|p| curve(p).ok());
+    if let Some(path) = &args.svg {
+        deliver_picture(&svg::plan(plan, curve.as_ref()).svg(), path)?;
+    }
+    if let Some(path) = &args.html {
+        deliver_picture(&Page::of(plan, curve.as_ref()).html(), path)?;
+    }
+    Ok(())
 }
 
 fn finish(args: &PlanArgs, mut plan: Plan, loaded: Option<&Loaded>) -> anyhow::Result<Exit> {

@@ -3,4 +3,6 @@
 //! Renderers are functions of a document and of what the output can show; like `gpuc-core`, nothing
 //! here opens a file, asks the terminal, reads a clock or prints.
 
+pub mod html;
+pub mod svg;
 pub mod view;

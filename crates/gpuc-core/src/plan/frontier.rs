@@ -27,6 +27,8 @@ pub struct FrontierRow {
     pub n_cpu_moe: Option<u64>,
     /// `-ngl`, where not everything is on the GPU.
     pub n_gpu_layers: Option<u64>,
+    /// Layers whose experts are in RAM, or for a dense model whole layers.
+    pub layers_in_ram: u64,
     /// VRAM with the margin, MiB.
     pub vram_mib: f64,
     /// RAM, MiB.
@@ -37,6 +39,12 @@ pub struct FrontierRow {
     pub ceiling_decode_tok_s: f64,
     /// Forecast, tokens a second; the ceiling when uncalibrated.
     pub predicted_decode_tok_s: f64,
+    /// Lower end of the calibrated band; none when uncalibrated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted_band_low_tok_s: Option<f64>,
+    /// Upper end of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted_band_high_tok_s: Option<f64>,
 }
 
 /// The table.
@@ -71,14 +79,7 @@ pub fn frontier(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
         let t = GgmlType::by_name(name)?;
         Some((t, t)).filter(|pair| *pair != own)
     }));
-    let ram = problem.rig.ram.clone()?;
-    let mut table = Frontier {
-        model: problem.wish.name.clone(),
-        footprint_source: String::new(),
-        vram_budget_mib: problem.rig.vram_mib.map(|m| round_to(m, 1)),
-        ram_budget_mib: ram.map(|b| round_to(as_mib(b), 1)),
-        rows: Vec::new(),
-    };
+    let mut table = empty(problem)?;
     for ctx in contexts {
         for (type_k, type_v) in &types {
             let mut at = problem.clone();
@@ -93,6 +94,25 @@ pub fn frontier(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
         }
     }
     Ok(table)
+}
+
+/// The part of the table at the problem's own context and cache type: how decode and memory move
+/// with the layers in RAM.
+pub fn curve(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
+    let mut table = empty(problem)?;
+    problem.with_footprint(|footprint| rows(problem, footprint, &mut table))?;
+    Ok(table)
+}
+
+fn empty(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
+    let ram = problem.rig.ram.clone()?;
+    Ok(Frontier {
+        model: problem.wish.name.clone(),
+        footprint_source: String::new(),
+        vram_budget_mib: problem.rig.vram_mib.map(|m| round_to(m, 1)),
+        ram_budget_mib: ram.map(|b| round_to(as_mib(b), 1)),
+        rows: Vec::new(),
+    })
 }
 
 fn rows(
@@ -126,7 +146,8 @@ fn rows(
         };
         let candidate = Candidate::new(&request, placement);
         let ceiling = request.ceiling(&candidate).tok_s;
-        let forecast = request.forecast(&candidate).map_or(1.0, |e| e.centre);
+        let forecast = request.forecast(&candidate);
+        let rate = |share: f64| round_to(ceiling * share, 2);
         let fits_vram = request
             .vram_mib
             .is_some_and(|mib| candidate.fits(mib * MIB as f64));
@@ -136,11 +157,14 @@ fn rows(
             cache_type: cache_type.clone(),
             n_cpu_moe: (moe > 0).then_some(candidate.placement.n_cpu_moe),
             n_gpu_layers: candidate.placement.gpu_layers,
+            layers_in_ram: n,
             vram_mib: round_to(as_mib(candidate.needed), 1),
             ram_mib: round_to(as_mib(candidate.usage.host_bytes), 1),
             fits: fits_vram && enough_ram,
             ceiling_decode_tok_s: round_to(ceiling, 2),
-            predicted_decode_tok_s: round_to(ceiling * forecast, 2),
+            predicted_decode_tok_s: rate(forecast.as_ref().map_or(1.0, |e| e.centre)),
+            predicted_band_low_tok_s: forecast.as_ref().map(|e| rate(e.low)),
+            predicted_band_high_tok_s: forecast.as_ref().map(|e| rate(e.high)),
         });
         if n >= last {
             return Ok(());

@@ -24,7 +24,7 @@ mod tests;
 pub use closed_form::{ClosedForm, ClosedFormSetting};
 pub use exact::Exact;
 pub use footprint::{Footprint, Placement, Tier, Usage};
-pub use frontier::{Frontier, FrontierRow, frontier};
+pub use frontier::{Frontier, FrontierRow, curve, frontier};
 pub use planner::refuse;
 pub use problem::{PlanError, Problem, Rig, Subject, Wish};
 pub use rig::{Bandwidths, Best, Rate, RigError, RigView};

@@ -1,0 +1,152 @@
+//! The picture of a receipt: what was measured between what was promised.
+
+use gpuc_core::document::{Plan, Receipt};
+
+use super::axis::Axis;
+use super::canvas::{Anchor, Canvas, Fill, LEFT, Line, Mark, Picture, RIGHT, Swatch};
+use super::number::{decimals, rate};
+use crate::view::Speed;
+
+const PLOT: f64 = 90.0;
+
+/// A measured run against its plan.
+pub fn receipt(receipt: &Receipt, plan: &Plan) -> Picture {
+    let measured = receipt.measured_decode_tok_s;
+    let title = match measured {
+        Some(x) => format!("Receipt: decode {} tok/s", rate(x)),
+        None => "Receipt: decode was not measured".to_owned(),
+    };
+    let mut canvas = Canvas::new("receipt", &title);
+    let words = words(receipt, plan);
+    canvas.paragraph("dim", &words, 4);
+    rates(&mut canvas, receipt, plan);
+    canvas.finish(&format!(
+        "The measured decode rate on an axis of tok/s with the plan's forecast, band, ceiling and \
+         floor. {words}"
+    ))
+}
+
+fn words(receipt: &Receipt, plan: &Plan) -> String {
+    let mut words = Vec::new();
+    if let Some(within) = receipt.within_band {
+        words.push(if within {
+            "The measurement lies in the forecast's band.".to_owned()
+        } else {
+            "The measurement lies outside the forecast's band.".to_owned()
+        });
+    }
+    if let Some(pct) = receipt.decode_error_pct {
+        let (pct, side) = (
+            decimals(pct.abs(), 1),
+            if pct < 0.0 { "below" } else { "above" },
+        );
+        words.push(format!("{pct} % {side} the forecast."));
+    }
+    if let Some(pct) = receipt.realized_efficiency_pct {
+        words.push(format!("{} % of the ceiling.", decimals(pct, 1)));
+    }
+    if let (Some(false), Some(floor)) = (receipt.cleared_floor, plan.floor_tok_s) {
+        words.push(format!("Below the floor of {}.", rate(floor)));
+    }
+    words.join(" ")
+}
+
+fn rates(canvas: &mut Canvas, receipt: &Receipt, plan: &Plan) {
+    let speed = Speed {
+        measured: receipt.measured_decode_tok_s,
+        ..Speed::of(plan)
+    };
+    let spread = receipt.measured_stddev_tok_s.unwrap_or(0.0);
+    let reached = speed.measured.map_or(0.0, |m| m + spread);
+    // A little beyond the last line, so that it is seen.
+    let axis = Axis::from_zero(1.04 * speed.top().unwrap_or(1.0).max(reached), 8.0);
+    let x = |value: f64| axis.at(value, LEFT, RIGHT);
+    let (top, bottom) = (canvas.y + 20.0, canvas.y + 20.0 + PLOT);
+    canvas.bottom_axis(&axis, bottom, PLOT, "decode, tok/s");
+    let mut legend = Vec::new();
+    if let Some((low, high)) = speed.band {
+        let height = PLOT * 0.5;
+        canvas.area(
+            Fill::Band,
+            x(low),
+            top + PLOT * 0.25,
+            (x(high) - x(low)).max(1.0),
+            height,
+        );
+        legend.push((
+            Swatch::Fill(Fill::Band),
+            format!("band {} to {}", rate(low), rate(high)),
+        ));
+    }
+    let lines = [
+        (Line::Forecast, "forecast", speed.forecast),
+        (Line::Ceiling, "ceiling", speed.ceiling),
+        (Line::Floor, "floor", speed.floor),
+    ];
+    let mut upright = Vec::new();
+    for (line, name, value) in lines {
+        if let Some(value) = value {
+            canvas.line(line, x(value), top, x(value), bottom);
+            legend.push((Swatch::Line(line), format!("{name} {}", rate(value))));
+            upright.push([(x(value), top), (x(value), bottom)]);
+        }
+    }
+    if let Some(value) = speed.measured {
+        let y = top + PLOT * 0.5;
+        if spread > 0.0 {
+            let (from, to) = (x(value - spread), x(value + spread));
+            canvas.stroke("edge", from, y, to, y);
+            canvas.stroke("edge", from, y - 6.0, from, y + 6.0);
+            canvas.stroke("edge", to, y - 6.0, to, y + 6.0);
+        }
+        canvas.mark(Mark::Circle, x(value), y);
+        let mut words = format!("measured {}", rate(value));
+        if spread > 0.0 {
+            words += &format!(" ± {}", rate(spread));
+        }
+        let lines: Vec<&[(f64, f64)]> = upright.iter().map(<[_; 2]>::as_slice).collect();
+        canvas.beside((x(value), y), (top, bottom), &words, &lines);
+        legend.push((Swatch::Mark(Mark::Circle), words));
+    } else {
+        let middle = f64::midpoint(LEFT, RIGHT);
+        canvas.text(
+            "dim",
+            middle,
+            top + PLOT * 0.5,
+            Anchor::Middle,
+            "no measurement",
+        );
+    }
+    canvas.y = bottom + 40.0;
+    canvas.legend(&legend);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::svg::tests::{checked, maybe, plan};
+    use gpuc_core::document::Receipt;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_receipt_is_drawn(
+            plan in plan(),
+            numbers in prop::array::uniform4(maybe()),
+            within_band in prop::option::of(any::<bool>()),
+        ) {
+            let [measured, spread, error, realized] = numbers;
+            let receipt = Receipt {
+                measured_decode_tok_s: measured,
+                measured_stddev_tok_s: spread,
+                decode_error_pct: error,
+                realized_efficiency_pct: realized,
+                within_band,
+                ..Receipt::default()
+            };
+            checked(&super::receipt(&receipt, &plan));
+        }
+    }
+}
