@@ -13,8 +13,9 @@ use gpuc_core::routing::{
     ImatrixError, PerToken, Policy, beside, counts_tensors, imatrix_trace, is_old_imatrix,
     read_trace, replay, report, summary,
 };
+use gpuc_show::svg;
 
-use crate::deliver::{deliver_json, read_input};
+use crate::deliver::{deliver_json, deliver_picture, read_input};
 use crate::shell::CommonArgs;
 use crate::values::{count, non_negative};
 
@@ -75,6 +76,9 @@ pub struct ConcentrationArgs {
     /// Write the report here instead of standard output
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Draw the routing: a heat map of experts by layers, and what the hottest of them carry
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Show the whole chain of causes of an error
     #[arg(long)]
     debug: bool,
@@ -123,6 +127,9 @@ pub fn run(args: ConcentrationArgs) -> anyhow::Result<Exit> {
         report
             .workloads
             .push(beside(&routing.counts, &other, &judged, name));
+    }
+    if let Some(path) = &args.svg {
+        deliver_picture(&svg::routing(&routing.counts, &report).svg(), path)?;
     }
     deliver_json(&report, args.out.as_deref())?;
     let mut text = summary(&report) + "\n";

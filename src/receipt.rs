@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use gpuc_core::document::{Concentration, Plan, Point, Receipt};
+use gpuc_core::document::{Concentration, Peaks, Plan, Point, Receipt, Trace};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::receipt::{
@@ -14,11 +14,13 @@ use gpuc_core::receipt::{
 };
 use gpuc_core::routing::{read_trace, report};
 use gpuc_rig::host::today;
+use gpuc_show::{html::Page, svg};
 
-use crate::deliver::{deliver_json, read_input};
+use crate::deliver::{deliver_json, deliver_picture, read_input};
 use crate::plan::stored_points;
 use crate::shell::CommonArgs;
 use crate::values::{count, non_negative};
+use crate::watchdog::read_track;
 
 /// The largest benchmark output that is read; a sweep of thousands of rows is a few megabytes.
 const LARGEST_BENCH: usize = 64 << 20;
@@ -101,6 +103,15 @@ pub struct ReceiptArgs {
     /// Peaks of the supervised run, as gpu-container-watchdog run --peaks-out wrote them
     #[arg(long, value_name = "FILE")]
     peaks: Option<PathBuf>,
+    /// Draw the receipt: what was measured between floor, forecast and ceiling
+    #[arg(long, value_name = "FILE", conflicts_with = "history")]
+    svg: Option<PathBuf>,
+    /// Write plan, receipt, envelope and their pictures as one page
+    #[arg(long, value_name = "FILE", conflicts_with = "history")]
+    html: Option<PathBuf>,
+    /// Log of the supervised run, to draw in --html
+    #[arg(long, value_name = "FILE", requires = "html")]
+    log: Option<PathBuf>,
     /// Write the receipt here instead of standard output
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -127,17 +138,23 @@ pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
     let plan = checked_plan(&bytes, &path.display().to_string()).map_err(Fault::from)?;
     let measured = measured(&args, &plan)?;
     let mut receipt = prove(&plan, &measured);
-    if let Some(report) = args.trace.as_deref().and_then(|p| routing(&args, p)) {
-        fold_routing(&mut receipt, &report);
+    let mut seen = Seen {
+        routing: args.trace.as_deref().and_then(|p| routing(&args, p)),
+        peaks: None,
+    };
+    if let Some((_, report)) = &seen.routing {
+        fold_routing(&mut receipt, report);
     }
-    if let Some(envelope) = args.peaks.as_deref().and_then(envelope) {
+    if let Some((envelope, peaks)) = args.peaks.as_deref().and_then(envelope) {
+        seen.peaks = peaks;
         fold_peaks(&mut receipt, &envelope);
         if measured.vram_mib.is_none() {
             fold_vram(&mut receipt, &plan, &envelope);
         }
     }
     let kept = write_back(&args, &plan, &measured, &mut receipt)?;
-    if let Err(e) = deliver_json(&receipt, args.out.as_deref()) {
+    let pictures = draw(&args, &plan, &receipt, &seen);
+    if let Err(e) = pictures.and_then(|()| deliver_json(&receipt, args.out.as_deref())) {
         // No receipt, no point: the next try would add it a second time.
         if let Some(path) = kept {
             let _ = fs::remove_file(path);
@@ -148,6 +165,37 @@ pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
         say(note);
     }
     Ok(verdict(&plan, &measured))
+}
+
+/// What a page shows beside the receipt, where it was given and could be read.
+struct Seen {
+    routing: Option<(Trace, Concentration)>,
+    peaks: Option<Peaks>,
+}
+
+/// Draws the receipt where that is asked for.
+fn draw(args: &ReceiptArgs, plan: &Plan, receipt: &Receipt, seen: &Seen) -> Result<(), Fault> {
+    if let Some(path) = &args.svg {
+        deliver_picture(&svg::receipt(receipt, plan).svg(), path)?;
+    }
+    let Some(path) = &args.html else {
+        return Ok(());
+    };
+    let track = args.log.as_deref().and_then(|log| match read_track(log) {
+        Ok(track) => Some(track),
+        Err(e) => {
+            say(&format!("WARN: {e}: left out"));
+            None
+        }
+    });
+    let page = Page {
+        receipt: Some(receipt),
+        peaks: seen.peaks.as_ref(),
+        track: track.as_ref(),
+        routing: seen.routing.as_ref().map(|(trace, report)| (trace, report)),
+        ..Page::of(plan, None)
+    };
+    deliver_picture(&page.html(), path)
 }
 
 /// The history of a calibration folder.
@@ -200,14 +248,17 @@ fn measured(args: &ReceiptArgs, plan: &Plan) -> Result<Measured, Fault> {
     Ok(measured)
 }
 
-/// The routing report, or nothing and a warning.
-fn routing(args: &ReceiptArgs, path: &Path) -> Option<Concentration> {
+/// The routing and the report on it, or nothing and a warning.
+fn routing(args: &ReceiptArgs, path: &Path) -> Option<(Trace, Concentration)> {
     let read = || -> Result<_, Fault> {
         let bytes = read_input(path, "trace", Code::IoTraceUnreadable)?;
         Ok(read_trace(&bytes, &path.display().to_string())?)
     };
     match read() {
-        Ok(trace) => Some(report(&trace, args.coverage, args.threshold)),
+        Ok(trace) => {
+            let report = report(&trace, args.coverage, args.threshold);
+            Some((trace, report))
+        }
         Err(e) => {
             let why = e.causes().into_iter().next();
             let why = why.map_or_else(String::new, |c| format!(" ({c})"));
@@ -217,12 +268,13 @@ fn routing(args: &ReceiptArgs, path: &Path) -> Option<Concentration> {
     }
 }
 
-/// The safety envelope, or nothing and a warning.
-fn envelope(path: &Path) -> Option<Envelope> {
+/// The safety envelope, with the whole document where it is one of ours, or nothing and a warning.
+fn envelope(path: &Path) -> Option<(Envelope, Option<Peaks>)> {
     let name = path.display();
     let mut complaints = Vec::new();
     let envelope = match read_input(path, "peaks", Code::IoReadFailed) {
-        Ok(bytes) => Envelope::read(&bytes, &mut complaints),
+        Ok(bytes) => Envelope::read(&bytes, &mut complaints)
+            .map(|envelope| (envelope, gpuc_core::json::read(&bytes).ok())),
         Err(e) => {
             complaints.push(e.to_string());
             None

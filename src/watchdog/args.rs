@@ -117,6 +117,23 @@ pub enum Sub {
     /// Run a job and stop it on a breach.
     #[command(args_override_self = true, after_help = RUN_HELP)]
     Run(RunArgs),
+    /// Draw a watch from the log that --log wrote: its trajectory, the limits and the breach.
+    #[command(args_override_self = true)]
+    Draw(DrawArgs),
+}
+
+/// The command line behind `draw`.
+#[derive(Debug, clap::Args)]
+pub struct DrawArgs {
+    /// The log, of which the last run is drawn (- for standard input).
+    #[arg(value_name = "LOG")]
+    pub run_log: PathBuf,
+    /// Write the picture here.
+    #[arg(long, value_name = "FILE")]
+    pub svg: PathBuf,
+    /// Peaks of the same run, which name its limits; so do --config and the flags of limits.
+    #[arg(long, value_name = "FILE")]
+    pub peaks: Option<PathBuf>,
 }
 
 /// The command line behind `run`.
@@ -125,6 +142,9 @@ pub struct RunArgs {
     /// Write the worst readings of the run to a file, for gpu-container-receipt --peaks.
     #[arg(long, value_name = "FILE")]
     pub peaks_out: Option<PathBuf>,
+    /// Draw the run at its end: its trajectory, the limits and the breach.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
     /// Seconds from SIGTERM to SIGKILL when the job is stopped.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = non_negative)]
     pub grace: f64,

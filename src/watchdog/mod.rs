@@ -1,6 +1,7 @@
 //! gpu-container-watchdog: what it does once its arguments are parsed.
 
 mod args;
+mod draw;
 mod gpus;
 mod output;
 mod patrol;
@@ -19,12 +20,16 @@ use gpuc_rig::host::HostPressure;
 use gpuc_rig::supervise::{Remedy, Signals, Stop, UnderWay, Worker};
 
 pub use args::Args;
+pub(crate) use draw::read_track;
 use output::{Outputs, say};
 use patrol::{Cause, Patrol};
 use settings::Settings;
 
 /// Looks, watches or supervises, as the arguments say.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
+    if let Some(args::Sub::Draw(wanted)) = &args.command {
+        return Ok(draw::draw(&args, wanted)?);
+    }
     let settings = Settings::of(args)?;
     Ok(match settings.place {
         Place::Run => run::supervise(&settings, host())?,

@@ -5,15 +5,16 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use gpuc_core::document::{LogLine, Report};
+use gpuc_core::document::{LogLine, Report, Thresholds};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::Place;
+use gpuc_show::svg::Track;
 use serde::Serialize;
 
 use super::render;
 use super::settings::Settings;
-use crate::deliver::unwritable;
+use crate::deliver::{deliver_picture, unwritable};
 
 /// One place that lines of JSON go to.
 struct Sink {
@@ -26,6 +27,8 @@ struct Sink {
 pub(super) struct Outputs {
     stream: Vec<Sink>,
     log: Option<Sink>,
+    /// What is drawn at the end.
+    track: Option<Track>,
     place: Place,
     json: bool,
     /// What the last line for people was about, so that it is not said again.
@@ -56,9 +59,11 @@ impl Outputs {
             }
             None => None,
         };
+        let drawn = settings.job.as_ref().and_then(|job| job.svg.as_ref());
         Ok(Self {
             stream,
             log,
+            track: drawn.map(|_| Track::new()),
             place: settings.place,
             json: settings.json,
             said: None,
@@ -82,6 +87,9 @@ impl Outputs {
                 Ok(()) => self.log = Some(sink),
                 Err(e) => failed.push((sink.name, e)),
             }
+        }
+        if let Some(track) = &mut self.track {
+            track.look(at.as_secs_f64(), report);
         }
         for (name, e) in failed {
             self.lost(&name, e);
@@ -128,6 +136,14 @@ impl Outputs {
     /// Whether nobody reads what this watch prints, and nothing else is done with it.
     pub(super) fn is_unheard(&self) -> bool {
         self.reader_gone && self.stream.is_empty() && self.log.is_none()
+    }
+
+    /// Draws what was reported, where that is asked for.
+    pub(super) fn draw(&mut self, limits: &Thresholds, to: &Path) {
+        let picture = self.track.as_ref().map(|t| t.picture(Some(limits)).svg());
+        if let Some(Err(fault)) = picture.map(|svg| deliver_picture(&svg, to)) {
+            self.failed(fault);
+        }
     }
 
     /// Adds a failure of another output.

@@ -35,7 +35,7 @@ pub(super) fn supervise<'a>(
     };
     // Everything that can be found wrong is found before the job starts.
     let remedy = Remedy::prepare(&settings.action)?;
-    if let Some(path) = &wanted.peaks_out {
+    for path in wanted.peaks_out.iter().chain(&wanted.svg) {
         check_writable(path)?;
     }
     let outputs = Outputs::open(settings)?;
@@ -89,6 +89,9 @@ pub(super) fn supervise<'a>(
         if let Err(fault) = deliver_json(&peaks, Some(path)) {
             patrol.outputs.failed(fault);
         }
+    }
+    if let Some(path) = &wanted.svg {
+        patrol.outputs.draw(&settings.thresholds, path);
     }
     match end.exit {
         Ok(exit) => patrol.outputs.settle(exit),

@@ -43,6 +43,7 @@ pub(super) struct JobSettings {
     pub(super) program: OsString,
     pub(super) args: Vec<OsString>,
     pub(super) peaks_out: Option<PathBuf>,
+    pub(super) svg: Option<PathBuf>,
     pub(super) grace: Duration,
     pub(super) cgroup: bool,
     /// Bytes.
@@ -69,7 +70,8 @@ impl Settings {
             }
             Some(Sub::Run(run)) => (Place::Run, Some(JobSettings::of(run)?)),
             None if args.watch => (Place::Watch, None),
-            None => (Place::Once, None),
+            // What is drawn is drawn before anything is set.
+            Some(Sub::Draw(_)) | None => (Place::Once, None),
         };
         let (interval, sustain) = match place {
             Place::Run => (1.0, 10.0),
@@ -118,6 +120,7 @@ impl JobSettings {
             program,
             args: words.collect(),
             peaks_out: run.peaks_out,
+            svg: run.svg,
             grace: seconds(run.grace),
             cgroup,
             memory_max: run.memory_max.map(|mib| floor_bytes(mib * 1048576.0)),
@@ -129,16 +132,20 @@ fn seconds(s: f64) -> Duration {
     Duration::try_from_secs_f64(s.min(LONGEST)).unwrap_or(Duration::MAX)
 }
 
-/// The defaults, the thresholds file over them, the flags over both.
-fn thresholds(args: &Args) -> Result<Thresholds, Fault> {
-    let flags = Limits {
+/// The limits that flags name.
+pub(super) fn flags(args: &Args) -> Limits {
+    Limits {
         power_pct_max: args.power_max,
         gpu_temp_c_max: args.temp_max,
         vram_pct_max: args.vram_max,
         host_mem_pct_max: args.host_mem_max,
         host_avail_mib_min: args.host_avail_min,
         warn_fraction: args.warn_fraction,
-    };
+    }
+}
+
+/// The defaults, the thresholds file over them, the flags over both.
+pub(super) fn thresholds(args: &Args) -> Result<Thresholds, Fault> {
     let mut file = Limits::default();
     if let Some(path) = &args.config {
         let bytes = read_input(path, "thresholds file", Code::InputBadWatchdogConfig)?;
@@ -158,5 +165,5 @@ fn thresholds(args: &Args) -> Result<Thresholds, Fault> {
         }
         file = limits;
     }
-    Ok(flags.over(file.over(Thresholds::default())))
+    Ok(flags(args).over(file.over(Thresholds::default())))
 }

@@ -115,10 +115,11 @@ impl<'a> Page<'a> {
     }
 
     fn notes(&self, xml: &mut Xml) {
-        let assumed = self.plan.assumptions.iter().flat_map(|a| &a.notes);
-        let noted = self.receipt.iter().flat_map(|r| &r.notes);
-        let routed = self.routing.iter().flat_map(|(_, r)| &r.notes);
-        let notes: Vec<&String> = assumed.chain(noted).chain(routed).take(100).collect();
+        let of_plan = self.plan.assumptions.iter().flat_map(|a| &a.notes);
+        let of_run = self.receipt.iter().flat_map(|r| &r.notes);
+        let of_routing = self.routing.iter().flat_map(|(_, r)| &r.notes);
+        let all = of_plan.chain(of_run).chain(of_routing);
+        let notes: Vec<&String> = all.take(100).collect();
         if notes.is_empty() {
             return;
         }

@@ -71,8 +71,9 @@ fn starts_path(text: &str) -> bool {
     let mut chars = text.chars();
     match (chars.next(), chars.next(), chars.next()) {
         (Some('/' | '~'), Some(_), _) => text.contains('/'),
-        (Some('\\'), Some('\\'), _) | (Some('.'), Some('/'), _) => true,
-        (Some('.'), Some('.'), Some('/')) => true,
+        (Some('\\'), Some('\\'), _)
+        | (Some('.'), Some('/'), _)
+        | (Some('.'), Some('.'), Some('/')) => true,
         (Some(drive), Some(':'), Some('/' | '\\')) => drive.is_ascii_alphabetic(),
         _ => text.starts_with("file:/"),
     }

@@ -343,9 +343,9 @@ impl Canvas {
                 self.path("mark", &format!("M{}z", corners.join("L")));
             }
             Mark::Cross => {
-                let (a, b) = (at(-6.0, -6.0), at(6.0, 6.0));
-                let (c, d) = (at(-6.0, 6.0), at(6.0, -6.0));
-                self.path("cross", &format!("M{a}L{b}M{c}L{d}"));
+                let corners = [at(-6.0, -6.0), at(6.0, 6.0), at(-6.0, 6.0), at(6.0, -6.0)];
+                let [from, to, again, end] = corners;
+                self.path("cross", &format!("M{from}L{to}M{again}L{end}"));
             }
         }
     }
@@ -437,6 +437,8 @@ impl Canvas {
                 Swatch::Class(class) => {
                     let d = format!("M{} {}h22v12h-22z", Px(x), Px(y - 10.0));
                     self.path(class, &d);
+                    // The palest is seen by its edge.
+                    self.path("axis", &d);
                 }
             }
             self.text("dim", x + SWATCH, y, Anchor::Start, &words);

@@ -136,5 +136,4 @@ fn layer_names(canvas: &mut Canvas, layers: &[&LayerCounts], rows: usize, height
             free = y + 16.0;
         }
     }
-    canvas.text("tick", LEFT - 8.0, top - 6.0, Anchor::End, "layer");
 }

@@ -64,31 +64,27 @@ fn rates(canvas: &mut Canvas, receipt: &Receipt, plan: &Plan) {
     let (top, bottom) = (canvas.y + 20.0, canvas.y + 20.0 + PLOT);
     canvas.bottom_axis(&axis, bottom, PLOT, "decode, tok/s");
     let mut legend = Vec::new();
+    // Lines that the label of the measurement keeps clear of.
+    let mut taken = Vec::new();
     if let Some((low, high)) = speed.band {
-        let height = PLOT * 0.5;
-        canvas.area(
-            Fill::Band,
-            x(low),
-            top + PLOT * 0.25,
-            (x(high) - x(low)).max(1.0),
-            height,
-        );
-        legend.push((
-            Swatch::Fill(Fill::Band),
-            format!("band {} to {}", rate(low), rate(high)),
-        ));
+        let words = format!("{} to {}", rate(low), rate(high));
+        let (low, high) = (x(low), x(high).max(x(low) + 1.0));
+        let (above, below) = (top + 0.25 * PLOT, bottom - 0.25 * PLOT);
+        canvas.area(Fill::Band, low, above, high - low, below - above);
+        taken.push([(low, above), (high, above)]);
+        taken.push([(low, below), (high, below)]);
+        legend.push((Swatch::Fill(Fill::Band), format!("band {words}")));
     }
     let lines = [
         (Line::Forecast, "forecast", speed.forecast),
         (Line::Ceiling, "ceiling", speed.ceiling),
         (Line::Floor, "floor", speed.floor),
     ];
-    let mut upright = Vec::new();
     for (line, name, value) in lines {
         if let Some(value) = value {
             canvas.line(line, x(value), top, x(value), bottom);
             legend.push((Swatch::Line(line), format!("{name} {}", rate(value))));
-            upright.push([(x(value), top), (x(value), bottom)]);
+            taken.push([(x(value), top), (x(value), bottom)]);
         }
     }
     if let Some(value) = speed.measured {
@@ -104,7 +100,7 @@ fn rates(canvas: &mut Canvas, receipt: &Receipt, plan: &Plan) {
         if spread > 0.0 {
             words += &format!(" ± {}", rate(spread));
         }
-        let lines: Vec<&[(f64, f64)]> = upright.iter().map(<[_; 2]>::as_slice).collect();
+        let lines: Vec<&[(f64, f64)]> = taken.iter().map(<[_; 2]>::as_slice).collect();
         canvas.beside((x(value), y), (top, bottom), &words, &lines);
         legend.push((Swatch::Mark(Mark::Circle), words));
     } else {

@@ -4,7 +4,7 @@
 use gpuc_core::document::{Concentration, LayerCounts, Trace};
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Fill, LEFT, Line, MARGIN, Mark, Picture, RIGHT, Swatch, path};
+use super::canvas::{Canvas, Fill, LEFT, Line, Mark, Picture, RIGHT, Swatch, path};
 use super::heat;
 use super::number::percent;
 
@@ -39,9 +39,9 @@ pub fn routing(trace: &Trace, report: &Concentration) -> Picture {
         );
         return canvas.finish(&words);
     }
-    canvas.heading("Visits to each expert, by layer");
+    canvas.heading("Visits to each expert, by layer from top to bottom");
     heat::draw(&mut canvas, &layers);
-    canvas.heading("What the hottest experts carry");
+    canvas.heading("What the hottest experts carry, % of the routing");
     coverage(&mut canvas, &layers, report);
     canvas.finish(&format!(
         "A heat map of experts by layers, and the share of the routing that the hottest experts \
@@ -121,7 +121,6 @@ fn coverage(canvas: &mut Canvas, layers: &[&LayerCounts], report: &Concentration
         &words,
         &[&upright, &across, &middle, &even],
     );
-    canvas.text("tick", MARGIN, top - 4.0, Anchor::Start, "routing, %");
     canvas.y = bottom + 40.0;
     canvas.legend(&[
         (Swatch::Line(Line::Forecast), "median layer".into()),

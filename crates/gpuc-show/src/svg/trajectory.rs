@@ -149,7 +149,7 @@ impl Panel<'_> {
             "°C" => Axis::around(low, above, 4.0),
             _ => Axis::from_zero(above, 4.0),
         };
-        let (top, bottom) = (canvas.y, canvas.y + PANEL);
+        let (top, bottom) = (canvas.y + 8.0, canvas.y + 8.0 + PANEL);
         canvas.left_axis(&axis, top, bottom);
         if self.is_last {
             canvas.bottom_axis(self.time, bottom, PANEL, "time since the watch began");
@@ -217,7 +217,7 @@ impl Panel<'_> {
                 outline(&mut d, &mut stretch);
                 continue;
             };
-            let at = (column.index as f64 + 0.5) * self.track.width;
+            let at = column.index as f64 * self.track.width;
             stretch.push((self.time.at(at, LEFT, RIGHT), y(low), y(high)));
         }
         outline(&mut d, &mut stretch);
