@@ -8,6 +8,7 @@ pub mod plan;
 pub mod profile;
 pub mod receipt;
 pub mod safetensors_folder;
+mod screen;
 mod shell;
 pub mod values;
 #[cfg(target_os = "linux")]

@@ -1,7 +1,6 @@
 //! `gpu-container-plan`: its arguments, and one run.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
@@ -15,13 +14,16 @@ use gpuc_core::model::{self, quant};
 use gpuc_core::plan::{
     Bandwidths, Frontier, Problem, Rig, RigView, Search, Subject, Wish, curve, frontier, refuse,
 };
-use gpuc_core::units::MIB;
-use gpuc_show::{html::Page, svg};
+use gpuc_core::units::{MIB, floor_bytes};
+use gpuc_show::html::Page;
+use gpuc_show::svg;
+use gpuc_show::text::{self, PlanScreen, Terminal};
 
-use crate::deliver::{deliver_json, deliver_picture, read_document, read_model_config};
+use crate::deliver::{deliver_picture, read_document, read_model_config};
 use crate::launch::{Emit, emit};
 use crate::model_file::{ModelFile, read_model};
 use crate::safetensors_folder::{WeighedModel, is_safetensors, read_weighed};
+use crate::screen::{FormatArgs, say};
 use crate::shell::CommonArgs;
 use crate::values::{at_least_one, count, non_negative, positive, weight_bytes};
 
@@ -150,6 +152,8 @@ pub struct PlanArgs {
     /// Write the plan and its pictures as one page
     #[arg(long, value_name = "FILE", conflicts_with = "frontier")]
     html: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Show the whole chain of causes of an error
     #[arg(long)]
     debug: bool,
@@ -200,7 +204,7 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
                 .into(),
         );
         draw(&args, &nothing, None)?;
-        return finish(&args, nothing, None);
+        return finish(&args, nothing, None, None);
     };
     let problem = Problem {
         subject: loaded.subject(&args)?,
@@ -210,13 +214,17 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
     };
     if args.frontier {
         let table = frontier(&problem).map_err(Fault::from)?;
-        deliver_json(&table, args.out.as_deref())?;
-        let _ = std::io::stderr().write_all(frontier_text(&table).as_bytes());
+        let text = frontier_text(&table);
+        let out = args.out.as_deref();
+        if !args.format.deliver(&table, out, |_| text.clone())? {
+            say(&text);
+        }
         return Ok(Exit::Ok);
     }
     let plan = problem.plan().map_err(Fault::from)?;
     draw(&args, &plan, Some(&problem))?;
-    finish(&args, plan, Some(&loaded))
+    let ram = problem.rig.ram.clone().ok().flatten();
+    finish(&args, plan, Some(&loaded), ram)
 }
 
 /// Draws the plan where that is asked for.
@@ -236,20 +244,36 @@ fn draw(args: &PlanArgs, plan: &Plan, problem: Option<&Problem<'_>>) -> Result<(
     Ok(())
 }
 
-fn finish(args: &PlanArgs, mut plan: Plan, loaded: Option<&Loaded>) -> anyhow::Result<Exit> {
+fn finish(
+    args: &PlanArgs,
+    mut plan: Plan,
+    loaded: Option<&Loaded>,
+    ram: Option<f64>,
+) -> anyhow::Result<Exit> {
     plan.model_repo.clone_from(&args.hf);
     plan.model_file = loaded
         .and_then(Loaded::path)
         .and_then(|p| std::path::absolute(p).ok()?.to_str().map(str::to_owned));
+    let launch = launch_line(&plan, args, loaded);
+    let mut shown = false;
     if args.out.is_some() || args.emit.is_none() {
-        deliver_json(&plan, args.out.as_deref())?;
+        let screen = PlanScreen {
+            plan: &plan,
+            model: loaded.map(Loaded::name),
+            ram: ram.map(floor_bytes),
+            launch: launch.as_deref(),
+        };
+        let draw = |terminal: &Terminal| text::plan(&screen, terminal);
+        shown = args.format.deliver(&plan, args.out.as_deref(), draw)?;
     }
     let ships = plan.verdict == Verdict::Ship;
     if let (Some(how), true) = (args.emit, ships) {
         let name = loaded.map_or("model", Loaded::name);
         emit(&plan, name, how, args.emit_to.as_deref())?;
     }
-    tell(&plan, args, loaded);
+    if !shown {
+        tell(&plan, launch.as_deref());
+    }
     Ok(match plan.verdict {
         Verdict::Ship => Exit::Ok,
         Verdict::Refuse => Exit::Refused,
@@ -438,7 +462,7 @@ pub(crate) fn stored_points(dir: &Path) -> Vec<Point> {
 }
 
 /// The plan for a person, on standard error.
-fn tell(plan: &Plan, args: &PlanArgs, loaded: Option<&Loaded>) {
+fn tell(plan: &Plan, launch: Option<&str>) {
     let mut text = String::new();
     if let Some(message) = &plan.message {
         text += &format!("{message}\n");
@@ -446,17 +470,22 @@ fn tell(plan: &Plan, args: &PlanArgs, loaded: Option<&Loaded>) {
     for note in plan.assumptions.iter().flat_map(|a| &a.notes) {
         text += &format!("note: {note}\n");
     }
-    if let (Verdict::Ship, Some(flags)) = (plan.verdict, &plan.llama_flags) {
-        let weights = match (&args.hf, loaded.and_then(Loaded::path)) {
-            (Some(hf), _) => Weights::Repo(hf.clone()),
-            (None, Some(path)) => Weights::File(path.to_string_lossy().into_owned()),
-            (None, None) => Weights::Unknown,
-        };
-        let source = shell_line(&weights.words());
-        text += &format!("launch: llama-server {source} {flags}\n");
+    if let Some(launch) = launch {
+        text += &format!("launch: {launch}\n");
     }
-    // Standard error that is closed must not change the verdict.
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    say(&text);
+}
+
+/// The command line that launches a plan that ships.
+fn launch_line(plan: &Plan, args: &PlanArgs, loaded: Option<&Loaded>) -> Option<String> {
+    let flags = plan.llama_flags.as_ref()?;
+    let weights = match (&args.hf, loaded.and_then(Loaded::path)) {
+        (Some(hf), _) => Weights::Repo(hf.clone()),
+        (None, Some(path)) => Weights::File(path.to_string_lossy().into_owned()),
+        (None, None) => Weights::Unknown,
+    };
+    let source = shell_line(&weights.words());
+    (plan.verdict == Verdict::Ship).then(|| format!("llama-server {source} {flags}"))
 }
 
 /// The frontier for a person: for each context and cache type, what fits best.

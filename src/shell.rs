@@ -1,6 +1,5 @@
 //! The frame around a command: arguments in, exit status out, errors rendered in one place.
 
-use std::io::Write as _;
 use std::panic::{self, UnwindSafe};
 use std::process::ExitCode;
 
@@ -8,6 +7,8 @@ use clap::error::{ContextKind, ErrorKind};
 use clap::{Command, Parser};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
+
+use crate::screen::say;
 
 /// What to do about a fault of ours.
 const REPORT: &str = "please report it with the command line and the input files";
@@ -81,7 +82,7 @@ fn render(e: &anyhow::Error, debug: bool) {
     if debug {
         text += &format!("  debug: {e:?}\n");
     }
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    say(&text);
 }
 
 /// Renders what clap has to say: help and version are no errors, all else is bad usage.
@@ -110,6 +111,6 @@ fn usage(e: &clap::Error) -> Exit {
     } else {
         text += "  hint: try --help\n";
     }
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    say(&text);
     Exit::BadInput
 }

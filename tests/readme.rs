@@ -29,6 +29,9 @@ fn shell(folder: &Path, command: &str) -> String {
         .args(["-c", &format!("{{ {command}\n}} 2>&1")])
         .current_dir(folder)
         .env("PATH", path)
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("COLUMNS")
+        .env_remove("CLICOLOR_FORCE")
         .env("GPUC_NVML_LIB", "/nonexistent/libnvidia-ml.so.1")
         .output()
         .unwrap();

@@ -10,6 +10,8 @@ pub mod gguf;
 pub mod headers;
 pub mod nvml;
 pub mod plans;
+#[cfg(unix)]
+pub mod pty;
 pub mod watchdog;
 
 use std::path::{Path, PathBuf};
@@ -105,6 +107,11 @@ impl Tool {
         self
     }
 
+    pub fn env_remove(mut self, key: &str) -> Self {
+        self.command.env_remove(key);
+        self
+    }
+
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = bytes.into();
         self
@@ -153,6 +160,12 @@ impl Tool {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         (self.command.spawn().unwrap(), self.dir)
+    }
+
+    /// Runs the command with a terminal of so many columns for its output.
+    #[cfg(unix)]
+    pub fn on_terminal(self, columns: u16) -> pty::OnTerminal {
+        pty::on_terminal(self.command, columns)
     }
 
     pub fn run(self) -> Run {

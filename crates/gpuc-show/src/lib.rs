@@ -5,4 +5,5 @@
 
 pub mod html;
 pub mod svg;
+pub mod text;
 pub mod view;

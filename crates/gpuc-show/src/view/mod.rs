@@ -2,6 +2,8 @@
 
 mod memory;
 mod speed;
+mod words;
 
 pub use memory::{Bar, Part, Segment, memory_map};
 pub use speed::Speed;
+pub use words::{placement, reason};

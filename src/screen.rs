@@ -1,0 +1,111 @@
+//! What goes to a terminal: which screens, how wide, in which characters, and words on standard
+//! error.
+
+use std::env;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+
+use clap::ValueEnum;
+use gpuc_core::error::Fault;
+use gpuc_show::text::{Terminal, clean};
+use serde::Serialize;
+
+use crate::deliver::{deliver_json, deliver_text};
+
+/// `--format`, for every command.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(crate) struct FormatArgs {
+    /// What standard output gets: a screen for people, or the document as JSON [default: text on a
+    /// terminal, else json; with -o FILE, which always gets the document, nothing]
+    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = false)]
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+impl FormatArgs {
+    /// Whether standard output gets a screen.
+    pub(crate) fn wants_screen(self, out: Option<&Path>) -> bool {
+        match self.format {
+            Some(format) => format == Format::Text,
+            None => out.is_none() && io::stdout().is_terminal(),
+        }
+    }
+
+    /// Writes a document to `out` or to standard output, or shows it there as a screen; whether it
+    /// did, so that nothing more need be said.
+    pub(crate) fn deliver<T: Serialize>(
+        self,
+        document: &T,
+        out: Option<&Path>,
+        screen: impl FnOnce(&Terminal) -> String,
+    ) -> Result<bool, Fault> {
+        let shows = self.wants_screen(out);
+        if out.is_some() || !shows {
+            deliver_json(document, out)?;
+        }
+        if shows {
+            deliver_text(&screen(&terminal()))?;
+        }
+        Ok(shows)
+    }
+}
+
+/// What standard output can show.
+pub(crate) fn terminal() -> Terminal {
+    let stdout = io::stdout();
+    let columns = text("COLUMNS")
+        .and_then(|c| c.parse().ok())
+        .filter(|c| *c > 0);
+    let size = || Some(usize::from(terminal_size::terminal_size_of(&stdout)?.0.0));
+    Terminal {
+        width: columns.or_else(size).filter(|w| *w > 0).unwrap_or(80),
+        colour: colour(stdout.is_terminal()),
+        unicode: unicode(),
+    }
+}
+
+/// The value of a variable that is set and not empty.
+fn text(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// <https://no-color.org> before <https://bixense.com/clicolors>, and both before what it is.
+fn colour(is_terminal: bool) -> bool {
+    if env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
+        return false;
+    }
+    if text("CLICOLOR_FORCE").is_some_and(|v| v != "0") {
+        return true;
+    }
+    is_terminal && text("TERM").is_some_and(|term| term != "dumb")
+}
+
+/// Whether the locale's characters are UTF-8, by the first of the variables that is set.
+fn unicode() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(|v| text(v));
+    cfg!(windows)
+        || locale.is_some_and(|l| {
+            let l = l.to_lowercase();
+            l.contains("utf-8") || l.contains("utf8")
+        })
+}
+
+/// Words for people on standard error, each with its line end; names in them that would steer a
+/// terminal do not reach one.
+pub(crate) fn say(words: &str) {
+    let mut stderr = io::stderr();
+    let shown = if stderr.is_terminal() {
+        words.lines().map(|l| clean(l, true) + "\n").collect()
+    } else if words.is_empty() || words.ends_with('\n') {
+        words.to_owned()
+    } else {
+        format!("{words}\n")
+    };
+    // Nobody has to listen: standard error that is closed changes no verdict.
+    let _ = stderr.write_all(shown.as_bytes());
+}
