@@ -1,20 +1,22 @@
 //! `gpu-container-concentration`: its arguments, and one run.
 
-use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+mod imatrix;
+mod rig;
+
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use gpuc_core::document::{CacheReplay, LayerCounts, Trace};
+use gpuc_core::document::{CacheReplay, Trace};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
-use gpuc_core::header::{HeaderError, read_gguf};
 use gpuc_core::routing::{
-    ImatrixError, PerToken, Policy, beside, counts_tensors, imatrix_trace, is_old_imatrix,
-    read_trace, replay, report, summary,
+    PerToken, Policy, beside, hot_fraction_interval, imatrix_trace, read_trace, replay, report,
+    summary,
 };
 use gpuc_show::svg;
 
+use self::imatrix::imatrix;
 use crate::deliver::{deliver_json, deliver_picture, read_input};
 use crate::shell::CommonArgs;
 use crate::values::{count, non_negative};
@@ -61,14 +63,19 @@ pub struct ConcentrationArgs {
     /// [default: an eighth, a quarter and a half of the experts]
     #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = count)]
     slots: Vec<u64>,
-    /// Experts of a layer, where the trace does not tell [default: as many as it names]
+    /// Experts of a layer, where the trace does not tell [default: the model's, else as many as it
+    /// names]
     #[arg(long, value_name = "N", value_parser = count)]
     experts: Option<u64>,
-    /// Rig to say what a cache would buy on, with --model-config
-    #[arg(long, value_name = "FILE", requires = "model_config")]
+    /// Rig to say what a cache would buy on, with --model or --model-config
+    #[arg(long, value_name = "FILE", requires = "routed")]
     profile: Option<PathBuf>,
-    /// The model's config.json, with --profile
-    #[arg(long, value_name = "FILE", requires = "profile")]
+    /// The model's weights file (a GGUF, any file of a split one, or a folder that holds one), or a
+    /// folder of safetensors with its config.json, with --profile
+    #[arg(long, value_name = "FILE|DIR", requires = "profile", group = "routed")]
+    model: Option<PathBuf>,
+    /// The model's config.json, with --profile, where the weights are not at hand
+    #[arg(long, value_name = "FILE", requires = "profile", group = "routed")]
     model_config: Option<PathBuf>,
     /// Its quantisation, with --model-config
     #[arg(long, value_name = "TAG", default_value = "gguf-q4_k_m")]
@@ -106,27 +113,38 @@ impl CommonArgs for ConcentrationArgs {
 /// One run of the command.
 #[allow(clippy::needless_pass_by_value, reason = "main_with hands them over")]
 pub fn run(args: ConcentrationArgs) -> anyhow::Result<Exit> {
-    let routing = routing(&args)?;
+    let on_rig = rig::read(&args)?;
+    let model_experts = on_rig.as_ref().and_then(rig::Read::experts);
+    let experts = args.experts.or(model_experts);
+    let routing = routing(&args, experts)?;
     let mut report = report(&routing.counts, args.coverage, args.threshold);
     if let Some(tokens) = &routing.tokens {
-        let profile = rig::read(&args)?;
-        let on_rig = profile.as_ref().and_then(rig::Read::on_rig);
-        if profile.is_some() && on_rig.is_none() {
-            report.notes.push(
-                "what a cache would buy is not known: it takes the card's kind and bandwidth, and \
-                 a mixture of experts"
-                    .into(),
-            );
+        let same = model_experts.is_none_or(|e| u64::from(tokens.experts()) <= e);
+        let rig = on_rig.as_ref().filter(|_| same).map(rig::Read::on_rig);
+        match &rig {
+            Some(Err(why)) => report
+                .notes
+                .push(format!("what a cache would buy is not known: {why}")),
+            None if !same => report.notes.push(format!(
+                "what a cache would buy is not known: the trace names {} experts in a layer, the \
+                 model has {}",
+                tokens.experts(),
+                model_experts.unwrap_or(0)
+            )),
+            _ => {}
         }
-        replay(&mut report, tokens, &slots(&args, tokens), on_rig.as_ref());
+        let rig = rig.and_then(Result::ok);
+        replay(&mut report, tokens, &slots(&args, tokens), rig.as_ref());
     }
     for path in &args.compare {
-        let other = read_routing(path, args.experts)?.counts;
-        let judged = gpuc_core::routing::report(&other, args.coverage, args.threshold);
+        let other = read_routing(path, experts)?;
+        let judged = gpuc_core::routing::report(&other.counts, args.coverage, args.threshold);
+        let interval = other
+            .tokens
+            .and_then(|t| hot_fraction_interval(&t, args.coverage));
         let name = path.display().to_string();
-        report
-            .workloads
-            .push(beside(&routing.counts, &other, &judged, name));
+        let workload = beside(&routing.counts, &other.counts, &judged, interval, name);
+        report.workloads.push(workload);
     }
     if let Some(path) = &args.svg {
         deliver_picture(&svg::routing(&routing.counts, &report).svg(), path)?;
@@ -169,8 +187,13 @@ fn line(row: &CacheReplay) -> String {
         .map_or_else(String::new, |(rate, mib)| {
             format!(", about {rate:.1} tok/s for {mib:.0} MiB of VRAM")
         });
+    let instead = row
+        .whole_layers_decode_tok_s
+        .map_or_else(String::new, |rate| {
+            format!(" ({rate:.1} with whole layers there instead)")
+        });
     format!(
-        "{} experts a layer, {policy}: {:.1} % hits{buys}",
+        "{} experts a layer, {policy}: {:.1} % hits{buys}{instead}",
         row.slots,
         100.0 * row.hit_rate
     )
@@ -191,11 +214,11 @@ struct Routing {
     tokens: Option<PerToken>,
 }
 
-fn routing(args: &ConcentrationArgs) -> Result<Routing, Fault> {
+fn routing(args: &ConcentrationArgs, experts: Option<u64>) -> Result<Routing, Fault> {
     match &args.from {
         Source {
             trace: Some(path), ..
-        } => read_routing(path, args.experts),
+        } => read_routing(path, experts),
         Source {
             imatrix: Some(path),
             ..
@@ -234,169 +257,5 @@ fn read_routing(path: &Path, experts: Option<u64>) -> Result<Routing, Fault> {
             counts: read_trace(&bytes, &path.display().to_string())?,
             tokens: None,
         }),
-    }
-}
-
-/// The rig that a cache would be built on.
-mod rig {
-    use gpuc_core::document::{Model, Profile};
-    use gpuc_core::error::{Code, Fault};
-    use gpuc_core::forecast::{DecodeSetting, Outlook, Work, decode_weights};
-    use gpuc_core::model::{self, quant};
-    use gpuc_core::plan::Bandwidths;
-    use gpuc_core::routing::OnRig;
-
-    use super::ConcentrationArgs;
-    use crate::deliver::{read_document, read_model_config};
-
-    /// A profile and a model.
-    pub(super) struct Read {
-        profile: Profile,
-        bandwidths: Bandwidths,
-        model: Model,
-        weights: (f64, f64),
-    }
-
-    pub(super) fn read(args: &ConcentrationArgs) -> Result<Option<Read>, Fault> {
-        let (Some(profile), Some(config)) = (&args.profile, &args.model_config) else {
-            return Ok(None);
-        };
-        let profile: Profile = read_document(profile, "profile", Code::InputBadProfile)?;
-        let config = read_model_config(config)?;
-        let model = model::analyze(&config, None, Some(&args.quant))?.model;
-        let tag = Some(args.quant.as_str());
-        let by_tag = quant::weights(tag, 2.0, model.quantization.as_ref())?;
-        let weights = decode_weights(model.family.as_deref(), tag, (by_tag.expert, by_tag.rest));
-        Ok(Some(Read {
-            bandwidths: Bandwidths::resolve(&profile.hardware, None, None)?,
-            profile,
-            model,
-            weights,
-        }))
-    }
-
-    impl Read {
-        pub(super) fn on_rig(&self) -> Option<OnRig<'_>> {
-            let (expert_bpw, rest_bpw) = self.weights;
-            let layers = self.model.n_moe_layers.filter(|l| *l > 0)?;
-            let setting = DecodeSetting {
-                expert_bpw,
-                rest_bpw,
-                on_host: layers,
-                cache_read_bytes: 0.0,
-                sequences: 1,
-            };
-            let gpu = &self.profile.hardware.gpu;
-            let Bandwidths {
-                ram,
-                vram,
-                card_known,
-            } = &self.bandwidths;
-            let outlook = Outlook::new(
-                &gpu.name,
-                gpu.compute_capability.as_deref(),
-                vram.stated(),
-                ram.stated(),
-                &[],
-            )
-            .filter(|_| *card_known)?;
-            let each = self.model.expert.expert_params_each? as f64;
-            Some(OnRig {
-                outlook,
-                work: Work::of_model(&self.model, &setting)?,
-                expert_bytes: each * expert_bpw * layers as f64,
-            })
-        }
-    }
-}
-
-/// The counts of each MoE block in the importance matrix at `path`, in the file's order.
-fn imatrix(path: &Path) -> Result<Vec<LayerCounts>, Fault> {
-    let unreadable = |e: io::Error| {
-        Fault::new(
-            Code::InputBadImatrix,
-            format!("importance matrix {} cannot be read", path.display()),
-        )
-        .with_hint("name the file that llama-imatrix wrote; it must be a file, not a pipe")
-        .with_cause(e)
-    };
-    let mut file = File::open(path).map_err(unreadable)?;
-    if file.metadata().map_err(unreadable)?.is_dir() {
-        return Err(unreadable(io::ErrorKind::IsADirectory.into()));
-    }
-    let bad = |e: ImatrixError| Fault::from(e).about(path.display());
-    let header = match read_gguf(&mut file) {
-        Ok(header) => header,
-        Err(HeaderError::Read(e)) => return Err(unreadable(e)),
-        Err(HeaderError::NotGguf { .. }) if starts_like_old(&mut file) => {
-            return Err(bad(ImatrixError::OldFormat));
-        }
-        Err(e) => return Err(bad(e.into())),
-    };
-    let mut layers = Vec::new();
-    for tensor in counts_tensors(&header.tensors).map_err(bad)? {
-        let mut bytes = vec![0; tensor.len()];
-        file.seek(SeekFrom::Start(tensor.offset()))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(unreadable)?;
-        layers.push(tensor.counts(&bytes).map_err(bad)?);
-    }
-    Ok(layers)
-}
-
-fn starts_like_old(file: &mut File) -> bool {
-    let mut start = Vec::new();
-    let read = file
-        .rewind()
-        .and_then(|()| file.take(1024).read_to_end(&mut start));
-    read.is_ok() && is_old_imatrix(&start)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const MICRO: &[u8] = include_bytes!("../tests/data/imatrix-micro.gguf");
-
-    fn judge(bytes: &[u8]) -> Result<Exit, Fault> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
-        let trace = imatrix_trace(imatrix(file.path())?, 8, None);
-        let report = report(&trace, 0.9, 0.5);
-        assert!((0.0..=1.0).contains(&report.concentration_score));
-        Ok(Exit::Ok)
-    }
-
-    #[test]
-    fn the_fixture_is_read() {
-        assert!(judge(MICRO).is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_an_imatrix_or_an_error(
-            start in prop::sample::select(vec![&b""[..], b"GGUF", b"GGUF\x03\0\0\0"]),
-            rest in prop::collection::vec(any::<u8>(), 0..300),
-        ) {
-            if let Err(e) = judge(&[start, &rest].concat()) {
-                prop_assert_eq!(e.code(), Code::InputBadImatrix);
-            }
-        }
-
-        #[test]
-        fn a_damaged_imatrix_is_one_or_an_error(
-            changes in prop::collection::vec((0usize..12_000, any::<u8>()), 0..8),
-            cut in prop::option::of(0usize..MICRO.len()),
-        ) {
-            let mut bytes = MICRO.to_vec();
-            for (at, with) in changes {
-                bytes[at] = with;
-            }
-            bytes.truncate(cut.unwrap_or(MICRO.len()));
-            if let Err(e) = judge(&bytes) {
-                prop_assert_eq!(e.code(), Code::InputBadImatrix);
-            }
-        }
     }
 }

@@ -10,6 +10,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::gguf::{self, Tensor};
+use support::headers;
 use support::{Run, Tool};
 
 fn trace(layers: &Value) -> Value {
@@ -369,6 +370,205 @@ fn a_cache_is_worth_what_the_rig_makes_of_it() {
         .unwrap();
     assert!(without > 5.0 && with > without, "{without} {with}");
     assert!(report["replay"][0]["vram_mib"].as_f64().unwrap() > 100.0);
+}
+
+/// Tokens that choose 4 of 32 experts in each of 24 layers, the first ones of each more often.
+fn gpt_oss_trace(tokens: u64) -> String {
+    let mut state = 1u64;
+    let mut below = |n: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % n
+    };
+    let mut lines = String::new();
+    for pos in 0..tokens {
+        for layer in 0..24 {
+            let mut chosen: Vec<u64> = Vec::new();
+            while chosen.len() < 4 {
+                let expert = (below(32).min(below(32)) + layer) % 32;
+                if !chosen.contains(&expert) {
+                    chosen.push(expert);
+                }
+            }
+            lines += &format!("{{\"pos\": {pos}, \"layer\": {layer}, \"experts\": {chosen:?}}}\n");
+        }
+    }
+    lines
+}
+
+#[test]
+fn a_weights_file_weighs_its_experts_to_the_byte() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let rig = format!("{root}/examples/rigs/rtx-3060-12gb.json");
+    let tool = Tool::new("concentration").file("t.jsonl", gpt_oss_trace(60));
+    let model = headers::model(tool.dir(), "gpt-oss-20b.MXFP4_MOE");
+    let run = tool
+        .args([
+            "--trace",
+            "t.jsonl",
+            "--slots",
+            "8,32",
+            "--profile",
+            &rig,
+            "--model",
+        ])
+        .arg(&model)
+        .run();
+    let report = run.json();
+    assert_eq!(report["num_experts"], 32);
+    // Of a layer's experts, three matrices of 2880 x 2880 in MXFP4 (17 bytes for 32 weights), and
+    // their biases in 32 bits; 24 layers of 32.
+    let expert: u64 = 3 * 2880 * 2880 / 32 * 17 + 3 * 2880 * 4;
+    let mib = |slots: u64| {
+        let bytes = expert * 24 * slots;
+        (bytes as f64 / f64::from(1 << 20) * 10.0).round() / 10.0
+    };
+    assert_eq!(report["replay"][0]["vram_mib"], mib(8));
+    assert_eq!(report["replay"][3]["vram_mib"], mib(32));
+
+    // Without a cache it is the plan with every expert in RAM; with all of them, the one with none.
+    let plan = |n: &str| {
+        let plan = Tool::new("plan")
+            .args([
+                "--profile",
+                &rig,
+                "--depth",
+                "0",
+                "--n-cpu-moe",
+                n,
+                "--vram-mib",
+                "99999",
+            ])
+            .arg("--model")
+            .arg(&model)
+            .run();
+        plan.json()["predicted_decode_tok_s"].clone()
+    };
+    assert_eq!(report["uncached_decode_tok_s"], plan("24"));
+    assert_eq!(report["replay"][3]["whole_layers_decode_tok_s"], plan("0"));
+    // A quarter of the experts takes what the last six layers' experts take.
+    assert_eq!(report["replay"][0]["whole_layers_decode_tok_s"], plan("18"));
+    assert!(
+        run.stderr.contains("with whole layers there instead"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_trace_of_another_model_buys_nothing() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let run = Tool::new("concentration")
+        .file("t.jsonl", "{\"layer\": 0, \"experts\": [40]}\n")
+        .args(["--trace", "t.jsonl"])
+        .args([
+            "--profile",
+            &format!("{root}/examples/rigs/rtx-3060-12gb.json"),
+        ])
+        .args([
+            "--model-config",
+            &format!("{root}/examples/models/gpt-oss-20b.json"),
+        ])
+        .run();
+    let report = run.json();
+    assert_eq!(report["uncached_decode_tok_s"], Value::Null);
+    assert!(
+        run.stderr
+            .contains("names 41 experts in a layer, the model has 32"),
+        "{}",
+        run.stderr
+    );
+}
+
+#[test]
+fn a_model_and_a_profile_go_together() {
+    for args in [
+        &["--profile", "p.json"][..],
+        &["--model", "m.gguf"],
+        &[
+            "--profile",
+            "p.json",
+            "--model",
+            "m.gguf",
+            "--model-config",
+            "c.json",
+        ],
+    ] {
+        let tool = Tool::new("concentration").file("t.jsonl", per_token());
+        let run = tool.args(["--trace", "t.jsonl"]).args(args).run();
+        run.expect_error("INPUT_USAGE");
+    }
+    let root = env!("CARGO_MANIFEST_DIR");
+    let rig = format!("{root}/examples/rigs/rtx-3060-12gb.json");
+    let tool = Tool::new("concentration")
+        .file("t.jsonl", per_token())
+        .file("m.gguf", "GGUF");
+    let run = tool
+        .args(["--trace", "t.jsonl", "--profile", &rig, "--model", "m.gguf"])
+        .run();
+    run.expect_error("INPUT_BAD_MODEL_FILE");
+}
+
+#[test]
+fn workloads_are_told_apart_and_small_samples_are_said() {
+    let lines = gpt_oss_trace(300);
+    let elsewhere = lines
+        .replace("\"layer\": 1,", "\"layer\": 99,")
+        .replace("\"layer\": 2,", "\"layer\": 1,");
+    let run = Tool::new("concentration")
+        .file("t.jsonl", &lines)
+        .file("same.jsonl", gpt_oss_trace(200))
+        .file("moved.jsonl", elsewhere)
+        .args([
+            "--trace",
+            "t.jsonl",
+            "--compare",
+            "same.jsonl",
+            "moved.jsonl",
+        ])
+        .run();
+    let report = run.json();
+    let small = |report: &Value| report["notes"].to_string().contains("small sample");
+    assert!(!small(&report), "{}", report["notes"]);
+    let [same, moved] = report["workloads"].as_array().unwrap().as_slice() else {
+        panic!("{report}")
+    };
+    let carried = |w: &Value| w["carried_by_first"].as_f64().unwrap();
+    assert!(
+        carried(same) > 0.88 && carried(moved) < carried(same),
+        "{same} {moved}"
+    );
+    for w in [same, moved] {
+        let hot = |key: &str| w[key].as_f64().unwrap();
+        assert!(hot("hot_frac_low") <= hot("hot_frac_high"), "{w}");
+        assert!(
+            hot("hot_frac_low") - 0.1 < hot("hot_frac_for_coverage"),
+            "{w}"
+        );
+    }
+    // The same odds are the same workload: each estimate lies near the other's interval.
+    let low = report["hot_frac_low"].as_f64().unwrap();
+    let high = report["hot_frac_high"].as_f64().unwrap();
+    let other = same["hot_frac_for_coverage"].as_f64().unwrap();
+    assert!(
+        low - 0.05 <= other && other <= high + 0.05,
+        "{low} {other} {high}"
+    );
+
+    let few = Tool::new("concentration")
+        .file("t.jsonl", gpt_oss_trace(40))
+        .args(["--trace", "t.jsonl"])
+        .run();
+    assert!(small(&few.json()));
+    let wider = few.json()["hot_frac_high"].as_f64().unwrap()
+        - few.json()["hot_frac_low"].as_f64().unwrap();
+    assert!(wider > high - low, "{wider}");
+    // Counts alone have no interval, but they can be too few as well.
+    let counts = run_trace(skewed().replace("97", "197"));
+    assert!(!small(&counts.json()) && counts.json()["hot_frac_low"].is_null());
+    let short = skewed().replace("97", "17");
+    assert!(small(&run_trace(short).json()));
 }
 
 #[test]

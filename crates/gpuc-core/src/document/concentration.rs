@@ -87,12 +87,20 @@ pub struct CacheReplay {
     pub selections: u64,
     /// The first over the second.
     pub hit_rate: f64,
+    /// Share of the tokens, layer by layer, that found all of their experts there: only these leave
+    /// the processor out.
+    #[serde(default)]
+    pub whole_rate: f64,
     /// VRAM that the cache takes, MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vram_mib: Option<f64>,
     /// Decode with all experts in RAM and this cache, tokens a second, misses read where they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_decode_tok_s: Option<f64>,
+    /// Decode when that much VRAM holds all experts of as many layers as fit instead, as
+    /// `--n-cpu-moe` leaves them there, tokens a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole_layers_decode_tok_s: Option<f64>,
 }
 
 /// One workload beside others.
@@ -106,6 +114,12 @@ pub struct Workload {
     pub n_tokens: Option<u64>,
     /// Share of experts that carries the target.
     pub hot_frac_for_coverage: f64,
+    /// Lower end of the 95 % interval of that share, where tokens are known singly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_frac_low: Option<f64>,
+    /// Upper end of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_frac_high: Option<f64>,
     /// 1 − normalised entropy.
     pub concentration_score: f64,
     /// Gini index.

@@ -31,6 +31,9 @@ impl Dice {
 
 /// The 95 % interval of the median hot fraction: tokens are drawn again, with replacement, the same
 /// tokens in every layer. None for a trace without tokens.
+///
+/// A sample looks more concentrated than what it was drawn from, and what is drawn from the sample
+/// looks so once more; the interval is therefore mirrored at the estimate (the basic bootstrap).
 pub fn hot_fraction_interval(trace: &PerToken, coverage: f64) -> Option<(f64, f64)> {
     let tokens = usize::try_from(trace.tokens()).ok().filter(|n| *n > 0)?;
     let width = trace.experts() as usize;
@@ -38,13 +41,15 @@ pub fn hot_fraction_interval(trace: &PerToken, coverage: f64) -> Option<(f64, f6
     let samples = SAMPLES
         .min(usize::try_from(affordable).unwrap_or(SAMPLES))
         .max(20);
+    let hot = |counts: Vec<u64>| hot_fraction(&counts, coverage);
+    let seen = trace.layers().map(|(_, layer)| layer.all());
+    let estimate = median(seen.filter_map(|all| hot(counted(width, [all].into_iter()))));
     let mut dice = Dice(1);
     let mut found: Vec<f64> = (0..samples)
         .map(|_| {
             let drawn: Vec<usize> = (0..tokens).map(|_| dice.below(tokens)).collect();
-            let layers = trace.layers().filter_map(|layer| {
-                let chosen = drawn.iter().filter_map(|i| layer.get(*i));
-                hot_fraction(&counted(width, chosen.map(Vec::as_slice)), coverage)
+            let layers = trace.layers().filter_map(|(_, layer)| {
+                hot(counted(width, drawn.iter().filter_map(|i| layer.token(*i))))
             });
             median(layers)
         })
@@ -53,9 +58,10 @@ pub fn hot_fraction_interval(trace: &PerToken, coverage: f64) -> Option<(f64, f6
     // Of 200, the sixth from either end.
     let tail = (found.len() as f64 * TAIL).round();
     let tail = usize::try_from(crate::units::floor_bytes(tail)).ok()?;
-    let low = found.get(tail).copied()?;
-    let high = found.iter().rev().nth(tail).copied()?;
-    Some((low, high))
+    let least = found.get(tail).copied()?;
+    let most = found.iter().rev().nth(tail).copied()?;
+    let mirrored = |x: f64| (2.0 * estimate - x).clamp(0.0, 1.0);
+    Some((mirrored(most), mirrored(least)))
 }
 
 /// The Gini index of `counts`: 0 when all are equal, near 1 when one has everything.
@@ -86,23 +92,47 @@ mod tests {
         assert_eq!(gini(&[0, 0]), 0.0);
     }
 
+    /// Tokens that each choose a few of 64 experts in every one of six layers, by unequal odds.
+    fn drawn(tokens: usize, seed: u64) -> PerToken {
+        let mut dice = Dice(seed);
+        let mut lines = String::new();
+        for _ in 0..tokens {
+            for layer in 0..6 {
+                let mut chosen: Vec<usize> = Vec::new();
+                while chosen.len() < 4 {
+                    // Two throws, the lower counts: the first experts are likelier than the last.
+                    let expert = dice.below(64).min(dice.below(64));
+                    let expert = (expert * (2 * layer + 1)) % 64;
+                    if !chosen.contains(&expert) {
+                        chosen.push(expert);
+                    }
+                }
+                lines += &format!("{{\"layer\": {layer}, \"experts\": {chosen:?}}}\n");
+            }
+        }
+        PerToken::read(&lines)
+            .unwrap()
+            .unwrap()
+            .with_experts(Some(64))
+    }
+
     #[test]
-    fn more_tokens_narrow_the_interval_around_the_truth() {
-        let width = |tokens: u32| {
-            let text: Vec<String> = (0..tokens)
-                .map(|i| {
-                    let hot = i % 3;
-                    let cold = 3 + (i.wrapping_mul(2_654_435_761) >> 16) % 13;
-                    format!("{{\"layer\": 0, \"experts\": [{hot}, {cold}]}}\n")
-                })
-                .collect();
-            let trace = PerToken::read(&text.concat()).unwrap().unwrap();
-            let (low, high) = hot_fraction_interval(&trace, 0.9).unwrap();
-            let all = hot_fraction(&trace.counts(None).layers[0].expert_counts, 0.9).unwrap();
-            assert!(low <= all && high <= 1.0, "{low} {all} {high}");
-            high - low
-        };
-        assert!(width(4000) <= width(60));
+    fn the_interval_holds_what_the_sample_was_drawn_from() {
+        let all = drawn(12_000, 7).counts(None);
+        let fractions = all
+            .layers
+            .iter()
+            .map(|l| hot_fraction(&l.expert_counts, 0.9).unwrap());
+        let truth = median(fractions);
+        let of = |tokens, seed| hot_fraction_interval(&drawn(tokens, seed), 0.9).unwrap();
+        let intervals: Vec<_> = (100..120).map(|seed| of(150, seed)).collect();
+        let inside = |(low, high): &&(f64, f64)| *low <= truth && truth <= *high;
+        let held = intervals.iter().filter(inside).count();
+        assert!(held >= 17, "{held} of 20 hold {truth}: {intervals:?}");
+        let (low, high) = of(800, 100);
+        assert!(low <= truth && truth <= high, "{low} {truth} {high}");
+        let width = intervals[0].1 - intervals[0].0;
+        assert!(high - low < width, "more tokens narrow it: {low} {high}");
     }
 
     #[test]

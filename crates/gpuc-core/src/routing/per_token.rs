@@ -7,10 +7,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::document::{LayerCounts, Trace};
+use crate::document::{LayerCounts, MAX_EXPERTS, MAX_LAYERS, Trace};
 
 /// Most experts that a layer can have; a larger index is no routing of any model.
-const MOST_EXPERTS: u32 = 65_536;
+const MOST_EXPERTS: u32 = 1 << 16;
+const _: () = assert!(MOST_EXPERTS as usize == MAX_EXPERTS);
+/// Most counts that all layers together can have: far more than any model, few enough to keep.
+const MOST_COUNTS: u64 = 1 << 22;
 
 /// The choices of one token in one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -19,11 +22,52 @@ struct Line {
     experts: Vec<u32>,
 }
 
+/// The choices of one layer, token by token.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LayerChoices {
+    experts: Vec<u32>,
+    /// Where each token's choices end in `experts`.
+    ends: Vec<usize>,
+}
+
+impl LayerChoices {
+    /// Every choice, in order.
+    pub fn all(&self) -> &[u32] {
+        &self.experts
+    }
+
+    /// Tokens.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether no token passed.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The choices of one token.
+    pub fn token(&self, i: usize) -> Option<&[u32]> {
+        let before = i.checked_sub(1).and_then(|before| self.ends.get(before));
+        let start = before.copied().unwrap_or(0);
+        self.experts.get(start..*self.ends.get(i)?)
+    }
+
+    /// The choices of each token.
+    pub fn tokens(&self) -> impl Iterator<Item = &[u32]> + Clone {
+        (0..self.len()).filter_map(|i| self.token(i))
+    }
+
+    fn push(&mut self, chosen: &[u32]) {
+        self.experts.extend(chosen);
+        self.ends.push(self.experts.len());
+    }
+}
+
 /// A per-token trace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PerToken {
-    /// The choices of each layer, token by token.
-    layers: BTreeMap<u64, Vec<Vec<u32>>>,
+    layers: BTreeMap<u64, LayerChoices>,
     /// Experts of a layer.
     experts: u32,
 }
@@ -47,6 +91,12 @@ pub enum PerTokenError {
         line: usize,
         /// The index.
         expert: u32,
+    },
+    /// More layers, or experts in so many of them, than any model has.
+    #[error("line {line} of the per-token trace is of yet another layer; no model has that many")]
+    Layers {
+        /// Counted from 1.
+        line: usize,
     },
 }
 
@@ -76,17 +126,24 @@ impl PerToken {
             }
             let most = experts.iter().copied().max().map_or(0, |e| e + 1);
             trace.experts = trace.experts.max(most);
-            trace.layers.entry(layer).or_default().push(experts);
+            trace.layers.entry(layer).or_default().push(&experts);
+            let layers = trace.layers.len();
+            let counts = (layers as u64).saturating_mul(trace.experts.into());
+            if layers > MAX_LAYERS || counts > MOST_COUNTS {
+                return Err(PerTokenError::Layers { line });
+            }
             Ok(trace)
         });
         Some(read)
     }
 
-    /// Takes the model's own number of experts, where it is no less than what the trace shows.
+    /// Takes the model's own number of experts, where it is no less than what the trace shows and
+    /// no more than any model has.
     #[must_use]
     pub fn with_experts(mut self, experts: Option<u64>) -> Self {
-        let stated = experts.and_then(|e| u32::try_from(e).ok());
-        self.experts = self.experts.max(stated.unwrap_or(0).min(MOST_EXPERTS));
+        let most = MOST_COUNTS / (self.layers.len() as u64).max(1);
+        let stated = experts.unwrap_or(0).min(most).min(MOST_EXPERTS.into());
+        self.experts = self.experts.max(u32::try_from(stated).unwrap_or(0));
         self
     }
 
@@ -95,31 +152,32 @@ impl PerToken {
         self.experts
     }
 
-    /// The choices of each layer, token by token.
-    pub fn layers(&self) -> impl Iterator<Item = &[Vec<u32>]> {
-        self.layers.values().map(Vec::as_slice)
+    /// Each layer's number and choices, in the order of the numbers.
+    pub fn layers(&self) -> impl Iterator<Item = (u64, &LayerChoices)> {
+        self.layers.iter().map(|(index, choices)| (*index, choices))
     }
 
     /// Tokens, by the layer that saw most.
     pub fn tokens(&self) -> u64 {
-        let tokens = self.layers.values().map(Vec::len).max();
+        let tokens = self.layers.values().map(LayerChoices::len).max();
         tokens.unwrap_or(0) as u64
     }
 
     /// All choices.
     pub fn selections(&self) -> u64 {
-        let all = self.layers.values().flatten();
-        all.map(|chosen| chosen.len() as u64).sum()
+        let all = self.layers.values();
+        all.map(|layer| layer.all().len() as u64).sum()
     }
 
     /// The same as counts.
     pub fn counts(&self, model: Option<String>) -> Trace {
         let width = self.experts as usize;
-        let layers = self.layers.iter().map(|(index, tokens)| LayerCounts {
-            layer_index: Some(*index),
-            expert_counts: counted(width, tokens.iter().map(Vec::as_slice)),
+        let layers = self.layers().map(|(index, layer)| LayerCounts {
+            layer_index: Some(index),
+            expert_counts: counted(width, [layer.all()].into_iter()),
         });
-        let widest = self.layers.values().flatten().map(Vec::len).max();
+        let tokens = self.layers.values().flat_map(LayerChoices::tokens);
+        let widest = tokens.map(<[u32]>::len).max();
         Trace {
             model,
             num_experts: self.experts.into(),
@@ -171,6 +229,12 @@ mod tests {
         let cut = "{\"layer\": 0, \"experts\": [1]}\n{\"layer\": 0, \"exp";
         let e = PerToken::read(cut).unwrap().unwrap_err();
         assert_eq!(e.code(), Code::IoTraceUnreadable);
+        let layers = |n: u32| {
+            let line = |i| format!("{{\"layer\": {i}, \"experts\": [65535]}}");
+            (0..n).map(line).collect::<Vec<_>>().join("\n")
+        };
+        assert!(PerToken::read(&layers(64)).unwrap().is_ok());
+        assert!(PerToken::read(&layers(65)).unwrap().is_err());
         let vast = "{\"layer\": 0, \"experts\": [4000000000]}";
         assert!(PerToken::read(vast).unwrap().is_err());
     }

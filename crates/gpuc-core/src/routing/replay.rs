@@ -9,12 +9,13 @@
 //! * least-stale: a token's choices are known together when the router has spoken, so all are
 //!   judged and all are kept before any slot is given up; then the expert that went unused for the
 //!   most tokens leaves.
-
-use std::collections::VecDeque;
+//!
+//! All three keep with k + 1 slots whatever they keep with k, so one pass over the trace answers for
+//! every k: it finds how many slots each choice would have needed (Mattson's stack distances).
 
 use serde::{Deserialize, Serialize};
 
-use super::per_token::{PerToken, counted};
+use super::per_token::{LayerChoices, PerToken, counted};
 
 /// How slots are filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,78 +35,216 @@ impl Policy {
     pub const ALL: [Self; 3] = [Self::StaticHottest, Self::Lru, Self::LeastStale];
 }
 
-/// Choices that a cache of `slots` experts in each layer would have served.
-pub fn hits(trace: &PerToken, slots: u64, policy: Policy) -> u64 {
-    let width = trace.experts() as usize;
-    let slots = usize::try_from(slots).unwrap_or(usize::MAX);
-    let layer = |tokens: &[Vec<u32>]| match policy {
-        Policy::StaticHottest => {
-            let mut counts = counted(width, tokens.iter().map(Vec::as_slice));
-            counts.sort_unstable_by(|a, b| b.cmp(a));
-            counts.iter().take(slots).sum()
-        }
-        Policy::Lru => {
-            let mut cache = Slots::new(width, slots);
-            let choices = tokens.iter().flatten();
-            choices
-                .filter(|expert| cache.choose(&[**expert]) > 0)
-                .count() as u64
-        }
-        Policy::LeastStale => {
-            let mut cache = Slots::new(width, slots);
-            tokens.iter().map(|token| cache.choose(token)).sum()
-        }
-    };
-    trace.layers().map(layer).sum()
+/// A replayed trace: what caches of any size would have served of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replay {
+    layers: Vec<LayerReplay>,
 }
 
-/// The slots of a layer.
-struct Slots {
-    most: usize,
-    filled: usize,
-    now: u64,
-    /// When each expert was last used; 0 when it is in no slot.
-    used: Vec<u64>,
-    /// Uses in order; one that `used` no longer knows was followed by a later one.
-    order: VecDeque<(u32, u64)>,
+/// What a cache would have served of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// The layer's number in the trace.
+    pub layer: u64,
+    /// Choices that found their expert in a slot.
+    pub hits: u64,
+    /// All choices.
+    pub choices: u64,
+    /// Tokens that found all of their experts there.
+    pub whole: u64,
+    /// All tokens.
+    pub tokens: u64,
 }
 
-impl Slots {
-    fn new(width: usize, most: usize) -> Self {
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct LayerReplay {
+    layer: u64,
+    choices: u64,
+    tokens: u64,
+    /// In the order of [`Policy::ALL`].
+    policies: [Needs; 3],
+}
+
+impl Replay {
+    /// The replay of `trace` under every policy.
+    pub fn of(trace: &PerToken) -> Self {
+        let width = trace.experts() as usize;
+        let layers = trace.layers().map(|(layer, choices)| LayerReplay {
+            layer,
+            choices: choices.all().len() as u64,
+            tokens: choices.len() as u64,
+            policies: needs(width, choices),
+        });
         Self {
-            most,
-            filled: 0,
-            now: 0,
-            used: vec![0; width],
-            order: VecDeque::new(),
+            layers: layers.collect(),
         }
     }
 
-    /// Uses `chosen` together; how many of them were there already.
-    fn choose(&mut self, chosen: &[u32]) -> u64 {
-        let there =
-            |used: &Vec<u64>, expert: u32| used.get(expert as usize).is_some_and(|t| *t > 0);
-        let hits = chosen.iter().filter(|e| there(&self.used, **e)).count() as u64;
-        for expert in chosen {
-            self.now += 1;
-            if let Some(used) = self.used.get_mut(*expert as usize) {
-                self.filled += usize::from(*used == 0);
-                *used = self.now;
-                self.order.push_back((*expert, self.now));
+    /// What `slots` experts in each layer would have served, layer by layer.
+    pub fn served(&self, slots: u64, policy: Policy) -> impl Iterator<Item = Served> {
+        let [fixed, lru, least_stale] = [0, 1, 2];
+        let policy = match policy {
+            Policy::StaticHottest => fixed,
+            Policy::Lru => lru,
+            Policy::LeastStale => least_stale,
+        };
+        self.layers.iter().filter_map(move |l| {
+            let needs = l.policies.get(policy)?;
+            Some(Served {
+                layer: l.layer,
+                hits: upto(&needs.choices, slots),
+                choices: l.choices,
+                whole: upto(&needs.tokens, slots),
+                tokens: l.tokens,
+            })
+        })
+    }
+
+    /// Choices that `slots` experts in each layer would have served.
+    pub fn hits(&self, slots: u64, policy: Policy) -> u64 {
+        self.served(slots, policy).map(|s| s.hits).sum()
+    }
+
+    /// All choices.
+    pub fn selections(&self) -> u64 {
+        self.layers.iter().map(|l| l.choices).sum()
+    }
+}
+
+/// How many choices, and how many tokens with all of theirs, are served with so many slots; what is
+/// served with none at all stands first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Needs {
+    choices: Vec<u64>,
+    tokens: Vec<u64>,
+}
+
+/// The number of those served with `slots`.
+fn upto(served: &[u64], slots: u64) -> u64 {
+    let slots = usize::try_from(slots).unwrap_or(usize::MAX);
+    let at = served.get(slots).or(served.last());
+    at.copied().unwrap_or(0)
+}
+
+impl Needs {
+    /// Takes the slots that the choices of a token need; one that no number serves needs none.
+    fn add(&mut self, token: impl Iterator<Item = Option<usize>>) {
+        let mut whole = Some(0);
+        for needed in token {
+            if let Some(n) = needed {
+                count(&mut self.choices, n);
+            }
+            whole = whole.zip(needed).map(|(a, b)| a.max(b));
+        }
+        if let Some(n) = whole {
+            count(&mut self.tokens, n);
+        }
+    }
+
+    /// From how many need exactly so many slots to how many are content with them.
+    fn summed(mut self) -> Self {
+        for counts in [&mut self.choices, &mut self.tokens] {
+            let mut sum = 0;
+            for n in counts {
+                sum += *n;
+                *n = sum;
             }
         }
-        while self.filled > self.most {
-            let Some((expert, when)) = self.order.pop_front() else {
-                break;
-            };
-            if let Some(used) = self.used.get_mut(expert as usize)
-                && *used == when
-            {
-                *used = 0;
-                self.filled -= 1;
-            }
+        self
+    }
+}
+
+fn count(counts: &mut Vec<u64>, at: usize) {
+    if counts.len() <= at {
+        counts.resize(at + 1, 0);
+    }
+    if let Some(n) = counts.get_mut(at) {
+        *n += 1;
+    }
+}
+
+/// What each policy needs for the choices of a layer of `width` experts.
+fn needs(width: usize, layer: &LayerChoices) -> [Needs; 3] {
+    let [mut fixed, mut lru, mut least_stale] = <[Needs; 3]>::default();
+    let ranks = ranks(&counted(width, [layer.all()].into_iter()));
+    let mut recent = Recency::new(width, layer.all().len());
+    for token in layer.tokens() {
+        fixed.add(token.iter().map(|e| ranks.get(*e as usize).copied()));
+        least_stale.add(token.iter().map(|e| recent.slots_for(*e)));
+        lru.add(token.iter().map(|e| {
+            let needed = recent.slots_for(*e);
+            recent.use_it(*e);
+            needed
+        }));
+    }
+    [fixed.summed(), lru.summed(), least_stale.summed()]
+}
+
+/// Each expert's place when the most chosen one is the first.
+fn ranks(counts: &[u64]) -> Vec<usize> {
+    let mut hottest_first: Vec<usize> = (0..counts.len()).collect();
+    hottest_first.sort_by_key(|e| std::cmp::Reverse(counts.get(*e).copied()));
+    let mut ranks = vec![0; counts.len()];
+    for (place, expert) in (1..).zip(hottest_first) {
+        if let Some(rank) = ranks.get_mut(expert) {
+            *rank = place;
         }
-        hits
+    }
+    ranks
+}
+
+/// In which order experts were last used.
+struct Recency {
+    /// When each expert was last used, from 1; 0 is never.
+    last: Vec<usize>,
+    /// A Fenwick tree over the uses: 1 where a use is its expert's last.
+    tree: Vec<u32>,
+    now: usize,
+    used: u32,
+}
+
+impl Recency {
+    fn new(width: usize, uses: usize) -> Self {
+        Self {
+            last: vec![0; width],
+            tree: vec![0; uses + 1],
+            now: 0,
+            used: 0,
+        }
+    }
+
+    /// The least slots that would still hold `expert`; none when it was never used.
+    fn slots_for(&self, expert: u32) -> Option<usize> {
+        let last = self.last.get(expert as usize).copied().filter(|t| *t > 0)?;
+        // All that were used since, and itself.
+        let mut at = last - 1;
+        let mut before = 0;
+        while at > 0 {
+            before += self.tree.get(at)?;
+            at &= at - 1;
+        }
+        usize::try_from(self.used - before).ok()
+    }
+
+    fn use_it(&mut self, expert: u32) {
+        let Some(last) = self.last.get_mut(expert as usize) else {
+            return;
+        };
+        self.now += 1;
+        let before = std::mem::replace(last, self.now);
+        if before == 0 {
+            self.used += 1;
+        } else {
+            self.change(before, |n| n - 1);
+        }
+        self.change(self.now, |n| n + 1);
+    }
+
+    fn change(&mut self, mut at: usize, by: impl Fn(u32) -> u32) {
+        while let Some(n) = self.tree.get_mut(at) {
+            *n = by(*n);
+            at += at & at.wrapping_neg();
+        }
     }
 }
 
@@ -114,51 +253,38 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The same by going through every slot at every choice.
-    fn brute_force(tokens: &[Vec<u32>], slots: usize, policy: Policy) -> u64 {
-        let mut cache: Vec<(u32, usize)> = Vec::new();
-        let mut hits = 0;
-        let mut now = 0;
-        let use_it = |cache: &mut Vec<(u32, usize)>, expert: u32, now: usize| {
-            cache.retain(|(e, _)| *e != expert);
-            cache.push((expert, now));
+    /// The same by going through every slot at every choice: hits, and tokens served whole.
+    fn brute_force(tokens: &[Vec<u32>], slots: usize, policy: Policy) -> (u64, u64) {
+        let hottest = {
+            let all: Vec<u32> = tokens.iter().flatten().copied().collect();
+            let mut experts: Vec<u32> = (0..=64).collect();
+            let count = |e: &u32| all.iter().filter(|x| *x == e).count();
+            experts.sort_by_key(|e| std::cmp::Reverse(count(e)));
+            experts.truncate(slots);
+            experts
         };
-        let shrink = |cache: &mut Vec<(u32, usize)>| {
-            while cache.len() > slots {
-                let oldest = cache.iter().map(|(_, t)| *t).min().unwrap();
-                cache.retain(|(_, t)| *t != oldest);
-            }
-        };
-        match policy {
-            Policy::StaticHottest => {
-                let all: Vec<u32> = tokens.iter().flatten().copied().collect();
-                let mut experts: Vec<u32> = (0..=64).collect();
-                let count = |e: &u32| all.iter().filter(|x| *x == e).count();
-                experts.sort_by_key(|e| std::cmp::Reverse(count(e)));
-                experts.truncate(slots);
-                hits = all.iter().filter(|e| experts.contains(e)).count() as u64;
-            }
-            Policy::Lru => {
-                for expert in tokens.iter().flatten() {
-                    now += 1;
-                    hits += u64::from(cache.iter().any(|(e, _)| e == expert));
-                    use_it(&mut cache, *expert, now);
-                    shrink(&mut cache);
+        let mut cache: Vec<u32> = Vec::new();
+        let (mut hits, mut whole) = (0, 0);
+        for token in tokens {
+            let kept = cache.clone();
+            let mut there = 0;
+            for expert in token {
+                there += usize::from(match policy {
+                    Policy::StaticHottest => hottest.contains(expert),
+                    Policy::Lru => cache.contains(expert),
+                    Policy::LeastStale => kept.contains(expert),
+                });
+                cache.retain(|e| e != expert);
+                cache.insert(0, *expert);
+                if policy == Policy::Lru {
+                    cache.truncate(slots);
                 }
             }
-            Policy::LeastStale => {
-                for token in tokens {
-                    let there = token.iter().filter(|x| cache.iter().any(|(e, _)| e == *x));
-                    hits += there.count() as u64;
-                    for expert in token {
-                        now += 1;
-                        use_it(&mut cache, *expert, now);
-                    }
-                    shrink(&mut cache);
-                }
-            }
+            cache.truncate(slots);
+            hits += there as u64;
+            whole += u64::from(there == token.len());
         }
-        hits
+        (hits, whole)
     }
 
     fn trace(layers: &[Vec<Vec<u32>>]) -> PerToken {
@@ -180,10 +306,15 @@ mod tests {
                 prop::collection::vec(prop::collection::vec(0u32..20, 0..5), 1..40), 1..4),
             slots in 0usize..24,
         ) {
-            let t = trace(&layers);
+            let replay = Replay::of(&trace(&layers));
             for policy in Policy::ALL {
-                let want: u64 = layers.iter().map(|l| brute_force(l, slots, policy)).sum();
-                prop_assert_eq!(hits(&t, slots as u64, policy), want, "{:?}", policy);
+                let served: Vec<_> = replay.served(slots as u64, policy).collect();
+                prop_assert_eq!(served.len(), layers.len());
+                for (got, tokens) in served.iter().zip(&layers) {
+                    let want = brute_force(tokens, slots, policy);
+                    prop_assert_eq!((got.hits, got.whole), want, "{:?}", policy);
+                    prop_assert_eq!(got.tokens, tokens.len() as u64);
+                }
             }
         }
 
@@ -191,10 +322,11 @@ mod tests {
         fn more_slots_never_hit_less(
             tokens in prop::collection::vec(prop::collection::vec(0u32..20, 1..5), 1..60),
         ) {
-            let t = trace(&[tokens]);
+            let replay = Replay::of(&trace(&[tokens]));
             for policy in Policy::ALL {
-                let rates: Vec<u64> = (0..20).map(|k| hits(&t, k, policy)).collect();
+                let rates: Vec<u64> = (0..20).map(|k| replay.hits(k, policy)).collect();
                 prop_assert!(rates.windows(2).all(|w| w[0] <= w[1]), "{:?} {:?}", policy, rates);
+                prop_assert_eq!(rates[0], 0);
             }
         }
     }

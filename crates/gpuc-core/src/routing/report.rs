@@ -9,6 +9,9 @@ use crate::document::{Concentration, LayerConcentration, LayerCounts, Trace};
 
 /// Layers whose totals differ by more than this share do not come from the same tokens.
 const MAX_SPREAD: f64 = 0.2;
+/// Visits that an expert should have had on average before the hot ones can be told from the lucky
+/// ones.
+const ENOUGH_VISITS: f64 = 30.0;
 
 /// Whether fewer than `threshold` of the experts carry `coverage` of the routing in `trace`.
 ///
@@ -75,6 +78,15 @@ fn notes(trace: &Trace, per_layer: &[LayerConcentration]) -> Vec<String> {
         notes.push(format!(
             "a layer counts {n} experts where the trace declares {}: each share is of the layer's own",
             trace.num_experts
+        ));
+    }
+    let counts = trace.layers.iter().filter(|l| l.total() > 0);
+    let experts: usize = counts.map(|l| l.expert_counts.len()).sum();
+    let visits = masses().fold(0, u64::saturating_add) as f64 / experts.max(1) as f64;
+    if visits < ENOUGH_VISITS {
+        notes.push(format!(
+            "an expert was visited {visits:.1} times on average, {ENOUGH_VISITS:.0} would be \
+             enough: a small sample looks more concentrated than the workload is"
         ));
     }
     notes.push(

@@ -2,39 +2,98 @@
 
 use super::bootstrap::hot_fraction_interval;
 use super::per_token::PerToken;
-use super::replay::{Policy, hits};
+use super::replay::{Policy, Replay, Served};
 use crate::document::{CacheReplay, Concentration, Trace, Workload};
 use crate::forecast::{Outlook, Work};
 use crate::units::{MIB, round_to};
 
-/// Visits that each expert should have had before the hot ones can be told from the lucky ones.
-const ENOUGH_VISITS: f64 = 30.0;
+/// The routed experts of one layer of a model.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ExpertLayer {
+    /// Bytes that a token reads of it.
+    pub read: f64,
+    /// Bytes of all of its experts.
+    pub bytes: f64,
+}
 
-/// A model with all of its experts in RAM on a rig, and what a cached expert weighs.
+/// A model with all of its experts in RAM on a rig, and what those experts weigh.
 #[derive(Debug)]
 pub struct OnRig<'r> {
     /// The forecast.
     pub outlook: Outlook<'r>,
     /// The work of a token when every expert is read from RAM.
     pub work: Work,
-    /// Bytes of one expert, over all layers.
-    pub expert_bytes: f64,
+    /// The layers with experts, the first first.
+    pub layers: Vec<ExpertLayer>,
+    /// Experts of a layer.
+    pub experts: u64,
+    /// What copies from RAM to VRAM get, bytes a second, where that was measured.
+    pub copies: Option<f64>,
 }
 
 impl OnRig<'_> {
-    /// Decode when this share of the experts' bytes is read from VRAM instead, tokens a second.
-    ///
-    /// Each block is still handed to the processor, since some of its experts are missing for
-    /// nearly every token; what a miss would cost to copy into the cache is not counted.
-    fn decode(&self, hit_rate: f64) -> Option<f64> {
-        let moved = self.work.host_weight_bytes * hit_rate;
+    /// Decode when so many bytes of experts are read from VRAM instead, and so many blocks need the
+    /// processor no longer, tokens a second.
+    fn decode(&self, moved: f64, relieved: f64) -> Option<f64> {
+        let moved = moved.min(self.work.host_weight_bytes);
         let work = Work {
             device_weight_bytes: self.work.device_weight_bytes + moved,
             host_weight_bytes: self.work.host_weight_bytes - moved,
+            host_blocks: (self.work.host_blocks - relieved).max(0.0),
             ..self.work
         };
         let rate = self.outlook.forecast(&work, self.outlook.ceiling(&work))?;
         Some(round_to(rate.centre, 2))
+    }
+
+    /// Decode with a cache that serves so much of each layer, tokens a second.
+    ///
+    /// What is missing is computed where it lies. A cache that replaces its experts copies it too,
+    /// meanwhile, so that decode is no faster than the copies are.
+    fn cached(&self, served: &[Served], policy: Policy) -> Option<f64> {
+        let share = |part: u64, all: u64| part as f64 / all.max(1) as f64;
+        let hits = |s: &Served| share(s.hits, s.choices);
+        let whole = |s: &Served| share(s.whole, s.tokens);
+        let all: f64 = self.layers.iter().map(|l| l.read).sum();
+        let (moved, relieved) = if served.len() == self.layers.len() {
+            let pairs = self.layers.iter().zip(served);
+            let moved = pairs.map(|(layer, s)| layer.read * hits(s)).sum();
+            (moved, served.iter().map(whole).sum())
+        } else {
+            // A trace of some layers speaks for the others.
+            let mean = |of: &dyn Fn(&Served) -> f64| {
+                served.iter().map(of).sum::<f64>() / served.len().max(1) as f64
+            };
+            (all * mean(&hits), self.layers.len() as f64 * mean(&whole))
+        };
+        let rate = self.decode(moved, relieved)?;
+        let copied = match policy {
+            Policy::StaticHottest => 0.0,
+            Policy::Lru | Policy::LeastStale => all - moved,
+        };
+        let limit = self.copies.filter(|_| copied > 0.0);
+        Some(limit.map_or(rate, |bytes_s| rate.min(round_to(bytes_s / copied, 2))))
+    }
+
+    /// Bytes of a cache with so many slots in each layer.
+    fn cache_bytes(&self, slots: u64) -> f64 {
+        let share = slots.min(self.experts) as f64 / self.experts.max(1) as f64;
+        self.layers.iter().map(|l| l.bytes * share).sum()
+    }
+
+    /// Decode when `bytes` of VRAM hold all experts of as many layers as fit, the last ones first,
+    /// as `--n-cpu-moe` leaves them there.
+    fn whole_layers(&self, bytes: f64) -> Option<f64> {
+        let (mut left, mut moved, mut relieved) = (bytes, 0.0, 0.0);
+        for layer in self.layers.iter().rev() {
+            if layer.bytes > left {
+                break;
+            }
+            left -= layer.bytes;
+            moved += layer.read;
+            relieved += 1.0;
+        }
+        self.decode(moved, relieved)
     }
 }
 
@@ -46,7 +105,6 @@ pub fn replay(
     slots: &[u64],
     rig: Option<&OnRig<'_>>,
 ) {
-    let selections = trace.selections();
     if let Some((low, high)) = hot_fraction_interval(trace, report.coverage_target) {
         report.hot_frac_low = Some(low);
         report.hot_frac_high = Some(high);
@@ -57,42 +115,52 @@ pub fn replay(
             ));
         }
     }
-    let layers = trace.layers().count().max(1) as f64;
-    let visits = selections as f64 / layers / f64::from(trace.experts().max(1));
-    if visits < ENOUGH_VISITS {
-        report.notes.push(format!(
-            "an expert was visited {visits:.0} times on average, {ENOUGH_VISITS:.0} would be \
-             enough: a small sample looks more concentrated than the workload is"
-        ));
+    let replay = Replay::of(trace);
+    let selections = replay.selections();
+    report.uncached_decode_tok_s = rig.and_then(|r| r.decode(0.0, 0.0));
+    if rig.is_some_and(|r| r.copies.is_none()) {
+        report.notes.push(
+            "the profile has no PCIe rate: what lru and least-stale copy into their caches is \
+             taken as free"
+                .into(),
+        );
     }
-    report.uncached_decode_tok_s = rig.and_then(|r| r.decode(0.0));
     for slots in slots {
         for policy in Policy::ALL {
-            let hits = hits(trace, *slots, policy);
-            let hit_rate = if selections == 0 {
-                0.0
-            } else {
-                hits as f64 / selections as f64
-            };
+            let served: Vec<Served> = replay.served(*slots, policy).collect();
+            let all = |of: fn(&Served) -> u64| served.iter().map(of).sum::<u64>();
+            let (hits, whole, tokens) = (all(|s| s.hits), all(|s| s.whole), all(|s| s.tokens));
+            let share = |part: u64, all: u64| part as f64 / all.max(1) as f64;
             report.replay.push(CacheReplay {
                 slots: *slots,
                 policy,
                 hits,
                 selections,
-                hit_rate,
-                vram_mib: rig.map(|r| round_to(*slots as f64 * r.expert_bytes / MIB as f64, 1)),
-                predicted_decode_tok_s: rig.and_then(|r| r.decode(hit_rate)),
+                hit_rate: share(hits, selections),
+                whole_rate: share(whole, tokens),
+                vram_mib: rig.map(|r| round_to(r.cache_bytes(*slots) / MIB as f64, 1)),
+                predicted_decode_tok_s: rig.and_then(|r| r.cached(&served, policy)),
+                whole_layers_decode_tok_s: rig.and_then(|r| r.whole_layers(r.cache_bytes(*slots))),
             });
         }
     }
 }
 
-/// `other` as one workload beside the `first`.
-pub fn beside(first: &Trace, other: &Trace, report: &Concentration, name: String) -> Workload {
+/// `other` as one workload beside the `first`; `interval` is that of its hot fraction, where its
+/// tokens are known singly.
+pub fn beside(
+    first: &Trace,
+    other: &Trace,
+    report: &Concentration,
+    interval: Option<(f64, f64)>,
+    name: String,
+) -> Workload {
     Workload {
         name,
         n_tokens: other.n_tokens,
         hot_frac_for_coverage: report.hot_frac_for_coverage,
+        hot_frac_low: interval.map(|(low, _)| low),
+        hot_frac_high: interval.map(|(_, high)| high),
         concentration_score: report.concentration_score,
         gini: report.gini,
         carried_by_first: carried(first, other, report.coverage_target),
@@ -148,23 +216,42 @@ mod tests {
         PerToken::read(&lines.concat()).unwrap().unwrap()
     }
 
-    #[test]
-    fn a_cache_that_serves_more_decodes_faster() {
+    const WORK: Work = Work {
+        device_weight_bytes: 0.8e9,
+        host_weight_bytes: 1.1e9,
+        expert_blocks: 48.0,
+        host_blocks: 2.0,
+        cache_bytes: 0.0,
+        dense_blocks: 0.0,
+        state_blocks: 0.0,
+    };
+
+    fn outlook() -> Outlook<'static> {
         let given = |gbps| Stated {
             gbps,
             best_gbps: gbps,
             known: true,
         };
+        Outlook::new("RTX 4090", None, given(1008.0), given(60.0), &[]).unwrap()
+    }
+
+    #[test]
+    fn a_cache_that_serves_more_decodes_faster() {
         let rig = OnRig {
-            outlook: Outlook::new("RTX 4090", None, given(1008.0), given(60.0), &[]).unwrap(),
+            outlook: outlook(),
             work: Work {
-                device_weight_bytes: 0.8e9,
-                host_weight_bytes: 1.1e9,
-                expert_blocks: 48.0,
                 host_blocks: 48.0,
-                ..Work::default()
+                ..WORK
             },
-            expert_bytes: 48.0 * 2.8e6,
+            layers: vec![
+                ExpertLayer {
+                    read: 1.1e9 / 48.0,
+                    bytes: 8.0 * 1.1e9 / 48.0,
+                };
+                48
+            ],
+            experts: 8,
+            copies: None,
         };
         let t = trace();
         let mut r = report(&t.counts(None), 0.9, 0.5);
@@ -175,22 +262,76 @@ mod tests {
             let rate = row.predicted_decode_tok_s.unwrap();
             assert_eq!(row.hits == 0, (rate - uncached).abs() < 1e-9, "{row:?}");
             assert_eq!(row.selections, 80);
+            assert!(row.whole_rate <= row.hit_rate, "{row:?}");
         }
-        assert!(r.hot_frac_low.unwrap() <= r.hot_frac_high.unwrap());
-        assert!(
-            r.notes.iter().any(|n| n.contains("small sample")),
-            "{:?}",
-            r.notes
+        // A quarter of the experts takes the room of a quarter of the layers.
+        let quarter = &r.replay[3];
+        assert_eq!(
+            quarter.vram_mib,
+            Some(round_to(0.25 * 8.0 * 1.1e9 / MIB as f64, 1))
         );
+        let layers = quarter.whole_layers_decode_tok_s.unwrap();
+        assert!(layers > uncached, "{layers} {uncached}");
+        // All experts in VRAM: nothing is left for the processor, whichever way it is looked at.
+        let all = r.replay.last().unwrap();
+        assert!(all.whole_rate > 0.5 && all.whole_layers_decode_tok_s.unwrap() > layers);
+        assert!(r.hot_frac_low.unwrap() <= r.hot_frac_high.unwrap());
+    }
+
+    #[test]
+    fn a_cache_of_every_expert_is_the_model_in_vram() {
+        let rig = OnRig {
+            outlook: outlook(),
+            work: WORK,
+            layers: vec![
+                ExpertLayer {
+                    read: 0.4e9,
+                    bytes: 3.2e9,
+                },
+                ExpertLayer {
+                    read: 0.7e9,
+                    bytes: 5.6e9,
+                },
+            ],
+            experts: 8,
+            copies: None,
+        };
+        let served = |layer, hits| Served {
+            layer,
+            hits,
+            choices: 80,
+            whole: hits / 2,
+            tokens: 40,
+        };
+        let of = |served: &[Served]| rig.cached(served, Policy::StaticHottest);
+        let full = of(&[served(0, 80), served(1, 80)]);
+        assert_eq!(full, rig.whole_layers(rig.cache_bytes(8)));
+        assert_eq!(rig.cache_bytes(99), 8.8e9);
+        // A hit in the heavier layer is worth more; one of a lone layer speaks for both.
+        assert!(of(&[served(0, 0), served(1, 80)]) > of(&[served(0, 80), served(1, 0)]));
+        assert_eq!(of(&[served(1, 80)]), full);
+        assert_eq!(of(&[served(0, 0), served(1, 0)]), rig.decode(0.0, 0.0));
+        // What is copied for every miss holds a cache back that replaces its experts.
+        let slow = OnRig {
+            copies: Some(0.55e9),
+            outlook: outlook(),
+            layers: rig.layers.clone(),
+            ..rig
+        };
+        let half = [served(0, 40), served(1, 40)];
+        assert_eq!(slow.cached(&half, Policy::Lru), Some(1.0));
+        assert_eq!(slow.cached(&half, Policy::StaticHottest), of(&half));
+        // The last layer fits 5.6 GB, the first one does not go with it.
+        assert_eq!(rig.whole_layers(6e9), rig.decode(0.7e9, 1.0));
     }
 
     #[test]
     fn a_workload_is_carried_by_its_own_hot_experts() {
         let counts = trace().counts(None);
         let r = report(&counts, 0.9, 0.5);
-        let own = beside(&counts, &counts, &r, "same".into());
+        let own = beside(&counts, &counts, &r, None, "same".into());
         assert!(own.carried_by_first >= 0.9);
-        let none = beside(&Trace::default(), &counts, &r, "other".into());
+        let none = beside(&Trace::default(), &counts, &r, None, "other".into());
         assert_eq!(none.carried_by_first, 0.0);
     }
 }
