@@ -220,7 +220,7 @@ mod tests {
     use crate::svg::tests::{curve, hostile, maybe, plan, well_formed};
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
         fn any_documents_make_a_page(

@@ -119,18 +119,15 @@ pub(super) fn peaks(peaks: &Peaks) -> Vec<Row> {
             t.host_mem_pct_max,
             "%",
         ),
-        (
-            "host memory left",
-            peaks.min_host_avail_mib,
-            t.host_avail_mib_min,
-            "MiB",
-        ),
     ];
     let row = |(name, worst, limit, unit): (&'static str, Option<f64>, f64, &str)| {
         let worst = worst.map_or_else(|| "unknown".to_owned(), |x| in_unit(x, unit));
         (name, vec![worst, in_unit(limit, unit)])
     };
     let mut out: Vec<Row> = rows.into_iter().map(row).collect();
+    let in_bytes = |x: Option<f64>| mib(x).unwrap_or_else(|| "unknown".to_owned());
+    let left = [peaks.min_host_avail_mib, Some(t.host_avail_mib_min)];
+    out.push(("host memory left", left.map(in_bytes).to_vec()));
     out.push(("looks", vec![peaks.samples.to_string(), String::new()]));
     let ended = peaks.ended.clone().unwrap_or_else(|| "unknown".to_owned());
     out.push(("the run ended", vec![ended, String::new()]));

@@ -2,6 +2,8 @@
 
 use super::axis::Axis;
 use super::number::Px;
+use super::paint::{Fill, Line, Mark, Paint, Swatch, pattern};
+use super::picture::Picture;
 use super::text;
 use super::xml::{Xml, clean};
 
@@ -14,178 +16,12 @@ pub(crate) const LEFT: f64 = 84.0;
 /// Where a plot ends.
 pub(crate) const RIGHT: f64 = WIDTH - MARGIN;
 
-const STYLE: &str = include_str!("style.css");
-
-/// What an area stands for: each has a colour and, for those who do not see it, a pattern.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fill {
-    Weights,
-    Context,
-    Compute,
-    Margin,
-    Free,
-    Over,
-    NoFit,
-    Band,
-    Ok,
-    Warn,
-    Abort,
-}
-
-impl Fill {
-    const ALL: [Self; 11] = [
-        Self::Weights,
-        Self::Context,
-        Self::Compute,
-        Self::Margin,
-        Self::Free,
-        Self::Over,
-        Self::NoFit,
-        Self::Band,
-        Self::Ok,
-        Self::Warn,
-        Self::Abort,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Weights => "weights",
-            Self::Context => "context",
-            Self::Compute => "compute",
-            Self::Margin => "margin",
-            Self::Free => "free",
-            Self::Over => "over",
-            Self::NoFit => "nofit",
-            Self::Band => "band",
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Abort => "abort",
-        }
-    }
-
-    /// Strokes over a tile of 8 pixels; none for a plain area.
-    fn strokes(self) -> Option<&'static str> {
-        match self {
-            Self::Context | Self::Warn => Some("M-1 1L1 -1M0 8L8 0M7 9L9 7"),
-            Self::NoFit => Some("M-1 7L1 9M0 0L8 8M7 -1L9 1"),
-            Self::Over | Self::Abort => Some("M0 8L8 0M0 0L8 8"),
-            Self::Margin => Some("M2 0V8M6 0V8"),
-            // Dots: lines of no length with round ends would depend on the renderer.
-            Self::Compute => Some("M1 1h2v2h-2zM5 5h2v2h-2z"),
-            Self::Weights | Self::Free | Self::Band | Self::Ok => None,
-        }
-    }
-}
-
-/// What a line stands for: each has a colour and dashes of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Line {
-    Forecast,
-    Ceiling,
-    Floor,
-    Budget,
-    Value,
-    Limit,
-    Warn,
-    Even,
-}
-
-impl Line {
-    fn class(self) -> &'static str {
-        match self {
-            Self::Forecast => "line s-forecast",
-            Self::Ceiling => "line s-ceiling",
-            Self::Floor => "line s-floor",
-            Self::Budget => "line s-budget",
-            Self::Value => "line s-value",
-            Self::Limit => "line s-limit",
-            Self::Warn => "line s-warn",
-            Self::Even => "line s-even",
-        }
-    }
-}
-
-/// A point with a meaning.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mark {
-    Circle,
-    Diamond,
-    Cross,
-}
-
-/// What stands before the words of a legend.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Swatch {
-    Fill(Fill),
-    Line(Line),
-    Mark(Mark),
-    Class(&'static str),
-}
-
 /// Where a text is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Anchor {
     Start,
     Middle,
     End,
-}
-
-/// A finished picture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Picture {
-    title: String,
-    description: String,
-    body: String,
-    height: String,
-    name: &'static str,
-}
-
-impl Picture {
-    /// The picture as a file of its own.
-    pub fn svg(&self) -> String {
-        let head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
-        format!("{head}{}", self.element(true))
-    }
-
-    /// The picture as an element of a page that has [`Picture::style`].
-    pub(crate) fn inline(&self) -> String {
-        self.element(false)
-    }
-
-    /// The classes of all pictures.
-    pub(crate) fn style() -> &'static str {
-        STYLE
-    }
-
-    fn element(&self, alone: bool) -> String {
-        let (title, description) = (
-            format!("{}-title", self.name),
-            format!("{}-desc", self.name),
-        );
-        let mut xml = Xml::default();
-        let view = format!("0 0 {WIDTH} {}", self.height);
-        let labelled = format!("{title} {description}");
-        xml.begin(
-            "svg",
-            &[
-                ("xmlns", &"http://www.w3.org/2000/svg"),
-                ("class", &"gc"),
-                ("viewBox", &view),
-                ("width", &WIDTH),
-                ("height", &self.height),
-                ("role", &"img"),
-                ("aria-labelledby", &labelled),
-            ],
-        );
-        xml.text("title", &[("id", &title)], &self.title);
-        xml.lines("desc", &[("id", &description)], &self.description);
-        if alone {
-            // Nothing in the style is from a document, and `>` and `&` are not in it.
-            xml.graft(&format!("<style>\n{STYLE}</style>\n"));
-        }
-        xml.graft(&self.body);
-        xml.finish()
-    }
 }
 
 /// A picture being drawn.
@@ -209,7 +45,8 @@ impl Canvas {
             title: clean(title, 160),
             y: 38.0,
         };
-        let shown = text::fit(&canvas.title, 19.0, RIGHT - MARGIN);
+        // Bold letters are wider than the guess.
+        let shown = text::fit(&canvas.title, 22.0, RIGHT - MARGIN);
         canvas.text("title", MARGIN, canvas.y, Anchor::Start, &shown);
         canvas.y += 8.0;
         canvas
@@ -228,7 +65,7 @@ impl Canvas {
     /// The heading of a part.
     pub(crate) fn heading(&mut self, words: &str) {
         self.y += 30.0;
-        let shown = text::fit(&clean(words, 200), 15.0, RIGHT - MARGIN);
+        let shown = text::fit(&clean(words, 200), 17.0, RIGHT - MARGIN);
         self.text("head", MARGIN, self.y, Anchor::Start, &shown);
         self.y += 10.0;
     }
@@ -488,10 +325,8 @@ impl Canvas {
         let mut xml = Xml::default();
         if !self.used.is_empty() {
             xml.begin("defs", &[]);
-            for fill in Fill::ALL {
-                if let Some(strokes) = fill.strokes().filter(|_| self.used.contains(&fill)) {
-                    pattern(&mut xml, self.name, fill, strokes);
-                }
+            for fill in &self.used {
+                pattern(&mut xml, self.name, *fill);
             }
             xml.end();
         }
@@ -510,26 +345,14 @@ impl Canvas {
     }
 }
 
-fn pattern(xml: &mut Xml, name: &str, fill: Fill, strokes: &str) {
-    let id = format!("{name}-{}", fill.name());
-    xml.begin(
-        "pattern",
-        &[
-            ("id", &id),
-            ("width", &8),
-            ("height", &8),
-            ("patternUnits", &"userSpaceOnUse"),
-        ],
-    );
-    let colour = format!("f-{}", fill.name());
-    xml.empty("rect", &[("class", &colour), ("width", &8), ("height", &8)]);
-    let class = match fill {
-        Fill::Compute => "dot",
-        Fill::NoFit => "faint",
-        _ => "ink",
-    };
-    xml.empty("path", &[("class", &class), ("d", &strokes)]);
-    xml.end();
+/// A path through points.
+pub(crate) fn path(points: &[(f64, f64)]) -> String {
+    let mut d = String::new();
+    for (i, (x, y)) in points.iter().enumerate() {
+        d.push(if i == 0 { 'M' } else { 'L' });
+        d += &format!("{} {}", Px(*x), Px(*y));
+    }
+    d
 }
 
 /// Whether a line through points touches a frame of left, top, right and bottom.
@@ -553,29 +376,4 @@ fn crosses(points: &[(f64, f64)], [left, top, right, bottom]: [f64; 4]) -> bool 
         };
         from.min(to) <= bottom && from.max(to) >= top
     })
-}
-
-/// How an area is painted.
-enum Paint {
-    Class(String),
-    Pattern(String),
-}
-
-impl Paint {
-    fn attr(&self) -> (&'static str, &dyn std::fmt::Display) {
-        match self {
-            Self::Class(name) => ("class", name),
-            Self::Pattern(url) => ("fill", url),
-        }
-    }
-}
-
-/// A path through points.
-pub(crate) fn path(points: &[(f64, f64)]) -> String {
-    let mut d = String::new();
-    for (i, (x, y)) in points.iter().enumerate() {
-        d.push(if i == 0 { 'M' } else { 'L' });
-        d += &format!("{} {}", Px(*x), Px(*y));
-    }
-    d
 }

@@ -4,8 +4,9 @@ use gpuc_core::document::Plan;
 use gpuc_core::plan::{Frontier, FrontierRow};
 
 use super::axis::Axis;
-use super::canvas::{Canvas, Fill, LEFT, Line, Mark, RIGHT, Swatch, path};
+use super::canvas::{Canvas, LEFT, RIGHT, path};
 use super::number::{decimals, rate};
+use super::paint::{Fill, Line, Mark, Swatch};
 
 const RATES: f64 = 220.0;
 const MEMORY: f64 = 150.0;
@@ -20,7 +21,7 @@ pub(super) fn draw(canvas: &mut Canvas, plan: &Plan, curve: &Frontier) {
     let plots = Plots {
         rows,
         axis: Axis::counts(last, 12.0),
-        chosen: chosen(plan, rows),
+        chosen: Chosen::of(plan, rows, last),
     };
     let mut legend = plots.rates(canvas, plan.floor_tok_s.unwrap_or(0.0));
     let budget = curve.vram_budget_mib.map(|mib| mib * GIB_OF_MIB);
@@ -42,7 +43,7 @@ pub(super) fn draw(canvas: &mut Canvas, plan: &Plan, curve: &Frontier) {
 struct Plots<'a> {
     rows: &'a [FrontierRow],
     axis: Axis,
-    chosen: Option<&'a FrontierRow>,
+    chosen: Option<Chosen>,
 }
 
 impl Plots<'_> {
@@ -73,11 +74,12 @@ impl Plots<'_> {
         &self,
         canvas: &mut Canvas,
         (top, bottom): (f64, f64),
-        at: impl Fn(&FrontierRow) -> (f64, String),
+        at: impl Fn(&Chosen) -> (f64, String),
         lines: &[&[(f64, f64)]],
     ) {
-        if let Some(row) = self.chosen {
-            let (x, (y, words)) = (self.x(row), at(row));
+        if let Some(chosen) = &self.chosen {
+            let x = self.axis.at(chosen.layers as f64, LEFT, RIGHT);
+            let (y, words) = at(chosen);
             canvas.stroke("edge", x, top, x, bottom);
             canvas.mark(Mark::Diamond, x, y);
             canvas.beside((x, y), (top, bottom), &words, lines);
@@ -110,7 +112,7 @@ impl Plots<'_> {
         canvas.curve(Line::Forecast, &forecast);
         legend.push((Swatch::Line(Line::Ceiling), "ceiling".into()));
         legend.push((Swatch::Line(Line::Floor), format!("floor {}", rate(floor))));
-        let at = |row: &FrontierRow| (y(row.predicted_decode_tok_s), choice(row));
+        let at = |c: &Chosen| (y(c.tok_s), c.words.clone());
         self.choice(canvas, (top, bottom), at, &[&ceiling, &forecast, &band]);
         legend
     }
@@ -134,28 +136,56 @@ impl Plots<'_> {
         let limit = limit.as_ref().map_or(&[][..], |l| l.as_slice());
         canvas.curve(Line::Budget, limit);
         canvas.curve(Line::Value, &used);
-        let at = |row: &FrontierRow| (y(gib(row)), format!("{} GiB", decimals(gib(row), 1)));
+        let at = |c: &Chosen| {
+            let gib = c.vram_mib * GIB_OF_MIB;
+            (y(gib), format!("{} GiB", decimals(gib, 1)))
+        };
         self.choice(canvas, (top, bottom), at, &[&used, limit]);
     }
 }
 
-/// The row of the plan's own placement, where the table has it.
-fn chosen<'a>(plan: &Plan, rows: &'a [FrontierRow]) -> Option<&'a FrontierRow> {
-    let on_host = plan.moe_layers_on_host.or(plan.n_cpu_moe);
-    rows.iter().find(|row| match row.n_cpu_moe {
-        Some(_) => Some(row.layers_in_ram) == on_host && row.n_gpu_layers == plan.n_gpu_layers,
-        None => row.n_gpu_layers == plan.n_gpu_layers,
-    })
+/// The plan's own point: near the curve where it keeps to whole layers, on it where they are those
+/// that the curve counts.
+struct Chosen {
+    layers: u64,
+    tok_s: f64,
+    vram_mib: f64,
+    words: String,
 }
 
-/// The plan's placement in words.
-fn choice(row: &FrontierRow) -> String {
-    let flag = match (row.n_gpu_layers, row.n_cpu_moe) {
-        (Some(layers), _) => format!("-ngl {layers}"),
-        (None, Some(n)) => format!("--n-cpu-moe {n}"),
-        (None, None) => "all on the GPU".to_owned(),
-    };
-    format!("{flag}: {} tok/s", rate(row.predicted_decode_tok_s))
+impl Chosen {
+    /// What the plan tells of itself; where it does not, what the curve has there.
+    fn of(plan: &Plan, rows: &[FrontierRow], last: u64) -> Option<Self> {
+        let layers = if rows.iter().any(|r| r.n_cpu_moe.is_some()) {
+            plan.moe_layers_on_host.or(plan.n_cpu_moe)?
+        } else {
+            plan.n_gpu_layers
+                .map_or(0, |on_gpu| last.saturating_sub(on_gpu))
+        };
+        let row = rows
+            .iter()
+            .min_by_key(|r| r.layers_in_ram.abs_diff(layers))?;
+        let tok_s = plan
+            .predicted_decode_tok_s
+            .unwrap_or(row.predicted_decode_tok_s);
+        // Some of these layers' tensors are in VRAM.
+        let by_tensors = plan
+            .llama_flags
+            .as_ref()
+            .is_some_and(|f| f.contains("-ot "));
+        let flag = match (plan.n_gpu_layers, plan.n_cpu_moe) {
+            (Some(layers), _) => format!("-ngl {layers}"),
+            (None, Some(_)) if by_tensors => "tensor by tensor".to_owned(),
+            (None, Some(n)) => format!("--n-cpu-moe {n}"),
+            (None, None) => "all on the GPU".to_owned(),
+        };
+        Some(Self {
+            layers,
+            tok_s,
+            vram_mib: plan.vram_used_mib.unwrap_or(row.vram_mib),
+            words: format!("{flag}: {} tok/s", rate(tok_s)),
+        })
+    }
 }
 
 /// Shades what does not fit, each run of placements at once.

@@ -3,7 +3,8 @@
 use gpuc_core::document::LayerCounts;
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, LEFT, RIGHT, Swatch};
+use super::canvas::{Anchor, Canvas, LEFT, RIGHT};
+use super::paint::Swatch;
 
 /// More would be finer than pixels, and grow the file.
 const MOST_COLUMNS: usize = 512;

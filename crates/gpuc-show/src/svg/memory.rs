@@ -4,8 +4,9 @@ use gpuc_core::document::Plan;
 use gpuc_core::units::{GIB, MIB, floor_bytes};
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Fill, MARGIN, RIGHT, Swatch};
+use super::canvas::{Anchor, Canvas, MARGIN, RIGHT};
 use super::number::{bytes, percent};
+use super::paint::{Fill, Swatch};
 use super::text;
 use crate::view::{Bar, Part, memory_map};
 

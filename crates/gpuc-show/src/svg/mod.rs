@@ -10,6 +10,8 @@ mod heat;
 mod memory;
 mod metric;
 pub(crate) mod number;
+mod paint;
+mod picture;
 mod plan;
 mod rates;
 mod routing;
@@ -20,7 +22,7 @@ mod track;
 mod trajectory;
 pub(crate) mod xml;
 
-pub use canvas::Picture;
+pub use picture::Picture;
 pub use plan::plan;
 pub use rates::receipt;
 pub use routing::routing;

@@ -3,7 +3,8 @@
 use gpuc_core::document::{Plan, Verdict};
 use gpuc_core::plan::Frontier;
 
-use super::canvas::{Canvas, Picture};
+use super::canvas::Canvas;
+use super::picture::Picture;
 use super::{frontier, memory};
 
 /// A plan's memory map and, where it is given, the curve that it chose from.

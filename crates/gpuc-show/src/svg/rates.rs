@@ -3,8 +3,10 @@
 use gpuc_core::document::{Plan, Receipt};
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Fill, LEFT, Line, Mark, Picture, RIGHT, Swatch};
+use super::canvas::{Anchor, Canvas, LEFT, RIGHT};
 use super::number::{decimals, rate};
+use super::paint::{Fill, Line, Mark, Swatch};
+use super::picture::Picture;
 use crate::view::Speed;
 
 const PLOT: f64 = 90.0;
@@ -125,7 +127,7 @@ mod tests {
     use gpuc_core::document::Receipt;
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
         fn any_receipt_is_drawn(

@@ -3,9 +3,11 @@
 use gpuc_core::document::{Safety, Thresholds};
 
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Fill, LEFT, Line, Mark, Picture, RIGHT, Swatch};
+use super::canvas::{Anchor, Canvas, LEFT, RIGHT};
 use super::metric::{Limit, METRICS, Metric};
 use super::number::{Px, decimals};
+use super::paint::{Fill, Line, Mark, Swatch};
+use super::picture::Picture;
 use super::track::{Alarm, Column, Lines, Track};
 
 const STRIP: f64 = 16.0;
@@ -314,7 +316,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
 
         #[test]
         fn any_log_is_drawn(
