@@ -145,6 +145,45 @@ fn refused_plans_are_drawn_as_well() {
     assert!(picture(&nothing, "p.svg").contains("there is no model to place"));
 }
 
+/// A placement between whole layers, and one that no number of layers gives, have their own mark.
+#[test]
+fn placements_off_the_curve_are_marked() {
+    let rig = |vram: u64| {
+        json!({"schema_version": "0.1.0", "created": "2026-10-01", "hardware": {
+            "platform": {"os": "linux"},
+            "gpu": {"name": "card", "vram_total_mib": vram, "vram_free_mib": vram},
+            "memory": {"ram_total_gib": 64, "ram_available_gib": 60, "cpu_mem_bw_gbps": 80.0},
+            "bandwidth": {"vram_gbps": 1000.0},
+        }})
+        .to_string()
+    };
+    let cases = [
+        (16_000, "tensors", ">tensor by tensor: "),
+        (16_000, "layers", ">--n-cpu-moe "),
+        (2_000, "layers", ">-ngl "),
+    ];
+    for (vram, placement, words) in cases {
+        let tool = Tool::new("plan").file("p.json", rig(vram));
+        let model = support::headers::model(tool.dir(), "mixtral-8x7b.Q4_K_M");
+        let run = tool
+            .args([
+                "--profile",
+                "p.json",
+                "--placement",
+                placement,
+                "--svg",
+                "p.svg",
+                "--model",
+            ])
+            .arg(model)
+            .run()
+            .expect_status(0);
+        let svg = picture(&run, "p.svg");
+        assert!(svg.contains(words), "{vram} {placement}: {}", run.stderr);
+        assert!(svg.contains("layers whose experts are in RAM"));
+    }
+}
+
 #[test]
 fn what_cannot_be_written_is_an_error_without_a_document() {
     let plan = example_plan().run().stdout;
