@@ -220,3 +220,115 @@ fn gpus_that_hang_are_a_note_after_their_time() {
     let notes = run.json()["sample"]["notes"].to_string();
     assert!(notes.contains("no GPU reading"), "{notes}");
 }
+
+#[test]
+fn each_of_several_actions_is_carried_out() {
+    let actions = "command:touch a,b,docker-stop:llama,command:exit 3,alert";
+    let run = monitor(&[HOT])
+        .on_path("docker", "#!/bin/sh\necho \"$@\" > called\n")
+        .args(["--watch", "--on-breach", actions])
+        .run()
+        .expect_status(7);
+    assert!(run.path("a,b").exists(), "a comma of the command's own");
+    assert!(run.path("called").exists());
+    for said in [
+        "command:touch a,b: done",
+        "command:exit 3 FAILED: exit status 3",
+    ] {
+        assert!(run.stderr.contains(said), "{}", run.stderr);
+    }
+    monitor(&[HOT])
+        .args(["--watch", "--on-breach", "command:touch a,kill:1"])
+        .run()
+        .expect_error("INPUT_BAD_ACTION");
+}
+
+#[test]
+fn a_command_learns_what_was_breached() {
+    let run = monitor(&[HOT])
+        .args(["--watch", "--on-breach"])
+        .arg("command:echo $GPUC_METRIC $GPUC_VALUE $GPUC_LIMIT ${GPUC_PID-none} > f")
+        .run()
+        .expect_status(7);
+    let facts = std::fs::read_to_string(run.path("f")).unwrap();
+    assert_eq!(facts, "gpu_temp_c 90 87 none\n");
+}
+
+#[test]
+fn a_command_that_takes_too_long_is_killed_with_all_it_started() {
+    // The last word of each is its own process, out of the command's group and session.
+    let script = "command:(setsid sh -c 'echo $$ > away; exec sleep 100' &) ; \
+                  while ! test -s away; do sleep 0.01; done; sleep 100";
+    let run = monitor(&[HOT])
+        .args(["--watch", "--action-timeout", "2", "--on-breach", script])
+        .run()
+        .expect_status(7);
+    assert!(
+        run.stderr.contains("FAILED: not done after 2 s"),
+        "{}",
+        run.stderr
+    );
+    let away = std::fs::read_to_string(run.path("away")).unwrap();
+    assert!(!std::path::Path::new(&format!("/proc/{}", away.trim())).exists());
+}
+
+#[test]
+fn what_a_command_that_was_done_leaves_running_is_let_be() {
+    let script = "command:(setsid sh -c 'echo $$ > away; while ! test -e go; do sleep 0.01; \
+                  done; echo done > end' > /dev/null 2>&1 &) ; while ! test -s away; do sleep 0.01; done";
+    let run = monitor(&[HOT])
+        .args(["--watch", "--on-breach", script])
+        .run()
+        .expect_status(7);
+    std::fs::write(run.path("go"), "").unwrap();
+    while !run.path("end").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_process_that_has_ended_cannot_be_guarded() {
+    let mut gone = std::process::Command::new("true").spawn().unwrap();
+    let stat = format!("/proc/{}/stat", gone.id());
+    // Unreaped: its number is still taken.
+    while !std::fs::read_to_string(&stat).unwrap().contains(") Z ") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    monitor(&[HOT])
+        .args(["--watch", "--on-breach", &format!("kill:{}", gone.id())])
+        .run()
+        .expect_error("INPUT_BAD_ACTION");
+    gone.wait().unwrap();
+}
+
+#[test]
+fn a_dry_run_checks_and_says_and_starts_nothing() {
+    let tool = || monitor(&[HOT]).on_path("docker", "#!/bin/sh\ntouch called\n");
+    let actions = "command:touch f,docker-stop:llama";
+    let run = tool()
+        .args(["--dry-run", "--on-breach", actions])
+        .args(["run", "--grace", "3", "--", "touch", "ran"])
+        .run()
+        .expect_status(0);
+    for said in [
+        "docker\" \"stop\" \"llama\"",
+        "touch f",
+        "(touch)",
+        "after 3 s",
+    ] {
+        let text = run.stdout.replace("docker \"", "docker\" \"");
+        assert!(text.contains(said), "{said}: {text}");
+    }
+    for made in ["called", "f", "ran"] {
+        assert!(!run.path(made).exists(), "{made}");
+    }
+    tool()
+        .args(["--dry-run", "--watch", "--log", "no/folder/log"])
+        .run()
+        .expect_error("IO_WRITE_FAILED");
+    monitor(&[HOT])
+        .env("PATH", "/nonexistent")
+        .args(["--dry-run", "--watch", "--on-breach", "docker-stop:x"])
+        .run()
+        .expect_error("DEP_MISSING");
+}

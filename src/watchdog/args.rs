@@ -84,9 +84,18 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = count)]
     pub max_polls: Option<u64>,
     /// What to do on a breach: alert, kill-job (the default under run), wsl-shutdown,
-    /// docker-stop:NAME, kill:PID, command:CMD. Under run, all but alert stop the job as well.
+    /// docker-stop:NAME, kill:PID, command:CMD, or several with commas between them. Under run, all
+    /// but alert stop the job as well. A command finds GPUC_METRIC, GPUC_VALUE, GPUC_LIMIT and,
+    /// under run, GPUC_PID in its environment.
     #[arg(long, value_name = "ACTION", global = true)]
     pub on_breach: Option<String>,
+    /// Seconds that a command or a program of --on-breach may take until it is killed with all it
+    /// started, and counts as failed [default: 20].
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = crate::values::positive)]
+    pub action_timeout: Option<f64>,
+    /// Check everything, say what a breach would lead to, and start nothing.
+    #[arg(long, global = true)]
+    pub dry_run: bool,
     /// Looks in a row at which GPUs that answered before give no reading, until that is acted upon
     /// as a breach; 0, or an action of alert, for a warning only [default: 3].
     #[arg(long, value_name = "N", global = true, value_parser = count)]

@@ -5,25 +5,29 @@ mod draw;
 mod gpus;
 mod output;
 mod patrol;
+mod remedies;
 mod render;
 mod run;
 mod settings;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use gpuc_core::document::Safety;
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
-use gpuc_core::safety::{Action, HostReading, Place, Watch};
+use gpuc_core::safety::{HostReading, Place, Watch};
 use gpuc_rig::host::HostPressure;
-use gpuc_rig::supervise::{Remedy, Signals, Stop, UnderWay, Worker};
+use gpuc_rig::supervise::{Signals, Stop, Worker};
 
 pub use args::Args;
 pub(crate) use draw::read_track;
-use output::{Outputs, say};
+use output::Outputs;
 use patrol::{Cause, Patrol};
+use remedies::Remedies;
 use settings::Settings;
+
+use crate::deliver_text;
 
 /// Looks, watches or supervises, as the arguments say.
 pub fn run(args: Args) -> anyhow::Result<Exit> {
@@ -31,6 +35,11 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         return Ok(draw::draw(&args, wanted)?);
     }
     let settings = Settings::of(args)?;
+    if settings.dry_run {
+        Outputs::check(&settings)?;
+        deliver_text(&Remedies::prepare(&settings)?.plan(&settings))?;
+        return Ok(Exit::Ok);
+    }
     Ok(match settings.place {
         Place::Run => run::supervise(&settings, host())?,
         Place::Once | Place::Watch => monitor(&settings, host())?,
@@ -46,7 +55,7 @@ fn monitor<'a>(
     settings: &'a Settings,
     host: Box<dyn FnMut() -> HostReading + 'a>,
 ) -> Result<Exit, Fault> {
-    let remedy = Remedy::prepare(&settings.action)?;
+    let remedies = Remedies::prepare(settings)?;
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
     let mut patrol = patrol(settings, &signals, outputs, host)?;
@@ -54,10 +63,9 @@ fn monitor<'a>(
         Cause::Stop(stop) => stopped_by(stop),
         Cause::Done(verdict) => verdict_exit(verdict),
         Cause::JobEnded => Exit::Ok,
-        Cause::Breach if settings.action == Action::Alert => Exit::Abort,
-        Cause::Breach => {
-            let mut under_way = remedy.begin(&signals);
-            match outcome(&mut under_way, &signals, &settings.action, ACTION_LASTS) {
+        Cause::Breach(breach) => {
+            let mut deeds = remedies.begin(&signals, &breach, None);
+            match deeds.wait(&mut patrol, None) {
                 Ok(_) => Exit::Abort,
                 Err(stop) => stopped_by(stop),
             }
@@ -104,44 +112,5 @@ fn stopped_by(stop: Stop) -> Exit {
     match stop {
         Stop::Interrupt => Exit::Interrupted,
         other => Exit::Signalled(other.number()),
-    }
-}
-
-/// Longer than any action is given by itself.
-const ACTION_LASTS: Duration = Duration::from_mins(1);
-/// How often an action under way is looked at.
-const ACTION_LOOK: Duration = Duration::from_millis(50);
-
-/// Waits for an action, for `most` at the longest, and says what came of it.
-///
-/// A signal to us ends the wait: whoever sent it wants us gone.
-fn outcome(
-    under_way: &mut UnderWay<'_>,
-    signals: &Signals,
-    action: &Action,
-    most: Duration,
-) -> Result<Option<String>, Stop> {
-    let ends = Instant::now() + most;
-    loop {
-        if let Some(outcome) = under_way.outcome() {
-            let text = match outcome {
-                Ok(done) => format!("{action}: {done}"),
-                Err(why) => format!("{action} FAILED: {why}"),
-            };
-            say(&format!("watchdog: {text}"));
-            return Ok(Some(text));
-        }
-        let now = Instant::now();
-        if now >= ends {
-            return Ok(None);
-        }
-        match signals.wait(&[], Some(ends.min(now + ACTION_LOOK))) {
-            Ok(wake) => {
-                if let Some(stop) = wake.stop {
-                    return Err(stop);
-                }
-            }
-            Err(_) => std::thread::sleep(ACTION_LOOK),
-        }
     }
 }

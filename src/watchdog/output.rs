@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::render;
 use super::settings::Settings;
+use crate::check_writable;
 use crate::deliver::{deliver_picture, unwritable};
 
 /// One place that lines of JSON go to.
@@ -38,6 +39,18 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
+    /// Checks that what is to be written in the end, or would be, can be written.
+    pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
+        let mut files = vec![&settings.json_out, &settings.log];
+        if let Some(job) = &settings.job {
+            files.extend([&job.peaks_out, &job.svg]);
+        }
+        files
+            .into_iter()
+            .flatten()
+            .try_for_each(|path| check_writable(path))
+    }
+
     /// Opens every file, so that one that cannot be written is known before anything starts.
     pub(super) fn open(settings: &Settings) -> Result<Self, Fault> {
         let mut stream = Vec::new();

@@ -19,8 +19,8 @@ const BREATH: Duration = Duration::from_millis(100);
 /// Why a watch ended.
 #[derive(Debug)]
 pub(super) enum Cause {
-    /// A limit was breached, and it is to be acted upon.
-    Breach,
+    /// This limit was breached, and it is to be acted upon.
+    Breach(Breach),
     /// A signal asked us to end.
     Stop(Stop),
     /// The job ended by itself.
@@ -131,7 +131,7 @@ impl Patrol<'_> {
         let report = self.take(&reading);
         rounds.alarmed = report.verdict == Safety::Abort;
         let cause = self.judge(&report, rounds.looks);
-        if matches!(cause, Some(Cause::Breach)) && !self.is_confirmed(&report) {
+        if matches!(cause, Some(Cause::Breach(_))) && !self.is_confirmed(&report) {
             say("watchdog: looked at again, it is past no limit; the job goes on");
             rounds.alarmed = false;
             return None;
@@ -210,10 +210,13 @@ impl Patrol<'_> {
     }
 
     fn judge(&self, report: &Report, looks: u64) -> Option<Cause> {
-        let alert_only = self.settings.action == gpuc_core::safety::Action::Alert;
+        let alert_only = self.settings.actions.only_alert();
         let in_run = self.settings.place == Place::Run;
-        if report.verdict == Safety::Abort && !(in_run && alert_only) {
-            return Some(Cause::Breach);
+        if !(in_run && alert_only) {
+            let breach = report.breaches.iter().find(|b| b.level == Level::Abort);
+            if let Some(breach) = breach {
+                return Some(Cause::Breach(breach.clone()));
+            }
         }
         let done = looks == self.settings.max_polls;
         let unheard = !in_run && alert_only && self.outputs.is_unheard();
@@ -293,7 +296,7 @@ mod tests {
             glances.set(glances.get() + 1);
             host(if glances.get() < 4 { 48000.0 } else { 100.0 })
         });
-        assert!(matches!(patrol.walk(None), Ok(Cause::Breach)));
+        assert!(matches!(patrol.walk(None), Ok(Cause::Breach(b)) if b.metric.starts_with("host_")));
         assert_eq!(patrol.watch.peaks().min_host_avail_mib, Some(100.0));
         assert!(patrol.watch.peaks().samples <= 2);
     }

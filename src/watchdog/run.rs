@@ -4,18 +4,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use gpuc_core::document::Peaks;
+use gpuc_core::document::{Breach, Peaks};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::{Action, HostReading};
 use gpuc_core::units::round_to;
-use gpuc_rig::supervise::{Cgroup, Ended, Job, Remedy, Signals, SpawnError, Stop, Stopped};
+use gpuc_rig::supervise::{Cgroup, Ended, Job, Signals, SpawnError, Stop, Stopped};
 
 use super::output::{Outputs, say};
 use super::patrol::{Cause, Patrol};
+use super::remedies::Remedies;
 use super::settings::{JobSettings, Settings};
-use super::{ACTION_LASTS, outcome, patrol, stopped_by, take_over};
-use crate::{check_writable, deliver_json};
+use super::{patrol, stopped_by, take_over};
+use crate::deliver_json;
 
 /// How long the job goes on beside an action of the user's, which may want to see it alive.
 const HEAD_START: Duration = Duration::from_secs(2);
@@ -34,10 +35,8 @@ pub(super) fn supervise<'a>(
         ));
     };
     // Everything that can be found wrong is found before the job starts.
-    let remedy = Remedy::prepare(&settings.action)?;
-    for path in wanted.peaks_out.iter().chain(&wanted.svg) {
-        check_writable(path)?;
-    }
+    let remedies = Remedies::prepare(settings)?;
+    Outputs::check(settings)?;
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
     let cgroup = cgroup(wanted)?;
@@ -55,7 +54,9 @@ pub(super) fn supervise<'a>(
     let mut patrol = patrol(settings, &signals, outputs, host)?;
     let walked = catch_unwind(AssertUnwindSafe(|| patrol.walk(Some(&mut job))));
     let end = match walked {
-        Ok(Ok(Cause::Breach)) if !job.has_ended() => breach(&mut job, &remedy, &mut patrol),
+        Ok(Ok(Cause::Breach(which))) if !job.has_ended() => {
+            breach(&mut job, &remedies, &mut patrol, &which)
+        }
         Ok(Ok(Cause::Stop(stop))) => {
             say(&format!(
                 "watchdog: {} received; stopping the job",
@@ -64,7 +65,7 @@ pub(super) fn supervise<'a>(
             let how = job.stop(stop, Some(&signals), wanted.grace, &mut || false);
             End::stopped(stop, how)
         }
-        Ok(Ok(Cause::Breach | Cause::JobEnded | Cause::Done(_))) => {
+        Ok(Ok(Cause::Breach(_) | Cause::JobEnded | Cause::Done(_))) => {
             over(&mut job, &signals, wanted)
         }
         Ok(Err(fault)) => End::failed(
@@ -79,7 +80,7 @@ pub(super) fn supervise<'a>(
     drop(job);
     if let Some(path) = &wanted.peaks_out {
         let peaks = Peaks {
-            on_breach: settings.action.to_string(),
+            on_breach: settings.actions.to_string(),
             action_taken: end.action_taken,
             aborted: matches!(end.exit, Ok(Exit::Abort)),
             ended: Some(end.ended),
@@ -173,27 +174,33 @@ impl End {
     }
 }
 
-fn breach(job: &mut Job, remedy: &Remedy, patrol: &mut Patrol<'_>) -> End {
+fn breach(job: &mut Job, remedies: &Remedies, patrol: &mut Patrol<'_>, breach: &Breach) -> End {
     let (settings, signals) = (patrol.settings, patrol.signals);
     let grace = settings.job.as_ref().map_or(Duration::ZERO, |j| j.grace);
-    if settings.action == Action::KillJob {
-        let taken = stopping(in_danger(job, patrol, grace));
-        say(&format!("watchdog: kill-job: {taken}"));
-        return End::aborted(format!("kill-job: {taken}"));
+    let mut deeds = remedies.begin(signals, breach, Some(job.number()));
+    let mut waited = if settings.actions.job_first() {
+        Ok(false)
+    } else {
+        deeds.wait(patrol, Some(HEAD_START))
+    };
+    let how = in_danger(job, patrol, grace);
+    let mut taken = stopping(how);
+    if settings.actions.iter().any(|a| *a == Action::KillJob) {
+        taken = format!("kill-job: {taken}");
     }
-    let mut under_way = remedy.begin(signals);
-    let mut early = outcome(&mut under_way, signals, &settings.action, HEAD_START);
-    let stopped = in_danger(job, patrol, grace);
-    let taken = stopping(stopped);
     say(&format!("watchdog: {taken}"));
-    if early == Ok(None) {
-        early = outcome(&mut under_way, signals, &settings.action, ACTION_LASTS);
+    if waited == Ok(false) {
+        waited = deeds.wait(patrol, None);
     }
-    match early {
-        Err(stop) => End::stopped(stop, stopped),
-        Ok(None) => End::aborted(format!("{} FAILED: not done; {taken}", settings.action)),
-        Ok(Some(text)) => End::aborted(format!("{text}; {taken}")),
+    if let Err(stop) = waited {
+        return End::stopped(stop, how);
     }
+    if deeds.failed() && !taken.starts_with("kill-job") {
+        taken = format!("kill-job instead: {taken}");
+    }
+    let mut words = deeds.words();
+    words.push(taken);
+    End::aborted(words.join("; "))
 }
 
 impl End {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gpuc_core::document::Thresholds;
 use gpuc_core::error::{Code, Fault};
-use gpuc_core::safety::{self, Action, Blindness, Limits, Place};
+use gpuc_core::safety::{self, Actions, Blindness, Limits, Place};
 use gpuc_core::units::floor_bytes;
 
 use super::args::{Args, CgroupUse, RunArgs, Sub};
@@ -23,7 +23,9 @@ const LONGEST: f64 = 1e9;
 pub(super) struct Settings {
     pub(super) thresholds: Thresholds,
     pub(super) place: Place,
-    pub(super) action: Action,
+    pub(super) actions: Actions,
+    /// How long a command or a program may take over an action.
+    pub(super) action_timeout: Duration,
     pub(super) blindness: Blindness,
     pub(super) interval: Duration,
     /// How long power must stay past its limit.
@@ -31,6 +33,8 @@ pub(super) struct Settings {
     pub(super) gpu_timeout: Duration,
     /// 0 for without end.
     pub(super) max_polls: u64,
+    /// Only to say what a breach would lead to.
+    pub(super) dry_run: bool,
     pub(super) json: bool,
     pub(super) json_out: Option<PathBuf>,
     pub(super) log: Option<PathBuf>,
@@ -77,16 +81,17 @@ impl Settings {
             Place::Run => (1.0, 10.0),
             Place::Once | Place::Watch => (5.0, 0.0),
         };
-        let action = Action::parse(args.on_breach.as_deref(), place)?;
+        let actions = Actions::parse(args.on_breach.as_deref(), place)?;
         let blindness = Blindness {
             polls: u32::try_from(args.blind_polls.unwrap_or(3)).unwrap_or(u32::MAX),
             // Alone, an alert has nothing to stop; any other action says what is guarded.
-            aborts: action != Action::Alert,
+            aborts: !actions.only_alert(),
         };
         Ok(Self {
             thresholds: thresholds(&args)?,
             place,
-            action,
+            actions,
+            action_timeout: seconds(args.action_timeout.unwrap_or(20.0)),
             blindness,
             interval: seconds(args.interval.unwrap_or(interval).max(SHORTEST)),
             sustain: seconds(args.sustain.unwrap_or(sustain)),
@@ -96,6 +101,7 @@ impl Settings {
             } else {
                 u64::from(job.is_none())
             },
+            dry_run: args.dry_run,
             json: args.json,
             json_out: args.json_out,
             log: args.log,

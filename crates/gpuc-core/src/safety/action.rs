@@ -64,7 +64,7 @@ impl Coded for ActionError {
             match self {
                 Self::Unknown(_) => {
                     "one of alert, kill-job (run only), wsl-shutdown, docker-stop:NAME, kill:PID, \
-                     command:CMD"
+                     command:CMD, or several with commas between them"
                 }
                 Self::NoJob => "put the job behind run, or name its process: kill:PID",
                 Self::OneLook(_) => "add --watch, or act on the exit status (5 warn, 7 abort)",
@@ -77,22 +77,99 @@ impl Coded for ActionError {
     }
 }
 
-impl Action {
-    /// The action that `text` names; none, or an empty text, is the place's default.
+/// What `--on-breach` asks for: one action or several, in the order given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Actions(Vec<Action>);
+
+impl Actions {
+    /// The actions that `text` names, with commas between them; none, or an empty text, is the
+    /// place's default.
+    ///
+    /// A command may hold commas itself: it goes on until one that an action's name follows.
     pub fn parse(text: Option<&str>, place: Place) -> Result<Self, ActionError> {
-        let action = match text.unwrap_or_default() {
-            "" if place == Place::Run => Self::KillJob,
-            "" | "alert" => Self::Alert,
-            "kill-job" => Self::KillJob,
-            "wsl-shutdown" => Self::WslShutdown,
-            other => Self::with_argument(other)?,
+        let actions = match text.unwrap_or_default() {
+            "" if place == Place::Run => vec![Action::KillJob],
+            "" => vec![Action::Alert],
+            text => split(text)
+                .into_iter()
+                .map(Action::of)
+                .collect::<Result<_, _>>()?,
         };
-        match (place, &action) {
-            (Place::Once | Place::Watch, Self::KillJob) => Err(ActionError::NoJob),
-            (Place::Once, other) if *other != Self::Alert => {
-                Err(ActionError::OneLook(action.to_string()))
+        for action in &actions {
+            match (place, action) {
+                (Place::Once | Place::Watch, Action::KillJob) => return Err(ActionError::NoJob),
+                (Place::Once, other) if *other != Action::Alert => {
+                    return Err(ActionError::OneLook(action.to_string()));
+                }
+                _ => {}
             }
-            _ => Ok(action),
+        }
+        Ok(Self(actions))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Action> {
+        self.0.iter()
+    }
+
+    /// Whether nothing is to be done but to report.
+    pub fn only_alert(&self) -> bool {
+        self.0.iter().all(|a| *a == Action::Alert)
+    }
+
+    /// Whether the job is to be stopped before anything else is done.
+    pub fn job_first(&self) -> bool {
+        let mut deeds = self.0.iter().filter(|a| **a != Action::Alert);
+        deeds.next() == Some(&Action::KillJob)
+    }
+}
+
+impl fmt::Display for Actions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, action) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str(",")?;
+            }
+            action.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+/// The parts between the commas that part actions.
+fn split(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    loop {
+        let in_command = rest.starts_with("command:");
+        let end = rest
+            .match_indices(',')
+            .map(|(at, _)| rest.split_at(at))
+            .find(|(_, tail)| !in_command || tail.strip_prefix(',').is_some_and(begins_action));
+        let Some((part, tail)) = end else {
+            parts.push(rest);
+            return parts;
+        };
+        parts.push(part);
+        rest = tail.strip_prefix(',').unwrap_or_default();
+    }
+}
+
+fn begins_action(text: &str) -> bool {
+    let first = text.split(',').next().unwrap_or_default();
+    matches!(first, "alert" | "kill-job" | "wsl-shutdown")
+        || ["docker-stop:", "kill:", "command:"]
+            .iter()
+            .any(|kind| text.starts_with(kind))
+}
+
+impl Action {
+    fn of(text: &str) -> Result<Self, ActionError> {
+        match text {
+            "alert" => Ok(Self::Alert),
+            "kill-job" => Ok(Self::KillJob),
+            "wsl-shutdown" => Ok(Self::WslShutdown),
+            other => Self::with_argument(other),
         }
     }
 
@@ -152,13 +229,13 @@ mod tests {
             "kill:4242",
         ] {
             assert_eq!(
-                Action::parse(Some(text), Place::Run).unwrap().to_string(),
+                Actions::parse(Some(text), Place::Run).unwrap().to_string(),
                 text
             );
         }
         let command = "command:echo a:b";
         assert_eq!(
-            Action::parse(Some(command), Place::Watch)
+            Actions::parse(Some(command), Place::Watch)
                 .unwrap()
                 .to_string(),
             command
@@ -168,9 +245,10 @@ mod tests {
     #[test]
     fn the_default_follows_the_place() {
         for text in [None, Some("")] {
-            assert_eq!(Action::parse(text, Place::Run), Ok(Action::KillJob));
-            assert_eq!(Action::parse(text, Place::Watch), Ok(Action::Alert));
-            assert_eq!(Action::parse(text, Place::Once), Ok(Action::Alert));
+            let only = |action| Ok(Actions(vec![action]));
+            assert_eq!(Actions::parse(text, Place::Run), only(Action::KillJob));
+            assert_eq!(Actions::parse(text, Place::Watch), only(Action::Alert));
+            assert_eq!(Actions::parse(text, Place::Once), only(Action::Alert));
         }
     }
 
@@ -195,19 +273,60 @@ mod tests {
             "command: ",
             "docker_stop:x",
             "alert:now",
+            "alert,",
+            ",alert",
+            "alert,frobnicate",
+            "docker-stop:a,b",
+            "command:,alert",
         ];
         for text in bad {
-            let e = Action::parse(Some(text), Place::Run).unwrap_err();
+            let e = Actions::parse(Some(text), Place::Run).unwrap_err();
             assert_eq!(e.code().as_str(), "INPUT_BAD_ACTION", "{text}");
             assert!(e.hint().is_some());
         }
         assert_eq!(
-            Action::parse(Some("kill-job"), Place::Watch),
+            Actions::parse(Some("kill-job"), Place::Watch),
             Err(ActionError::NoJob)
         );
         assert_eq!(
-            Action::parse(Some("command:true"), Place::Once),
+            Actions::parse(Some("command:true"), Place::Once),
             Err(ActionError::OneLook("command:true".into()))
         );
+    }
+
+    #[test]
+    fn several_are_parted_by_commas_that_no_command_needs() {
+        let read = |text| {
+            let actions = Actions::parse(Some(text), Place::Run).unwrap();
+            assert_eq!(actions.to_string(), text);
+            actions.iter().cloned().collect::<Vec<_>>()
+        };
+        let command = |text: &str| Action::Command(text.to_owned());
+        assert_eq!(
+            read("alert,docker-stop:a,kill:42,kill-job"),
+            [
+                Action::Alert,
+                Action::DockerStop("a".into()),
+                Action::Kill(42),
+                Action::KillJob
+            ]
+        );
+        assert_eq!(
+            read("command:cut -d, -f1,2 x,kill-job"),
+            [command("cut -d, -f1,2 x"), Action::KillJob]
+        );
+        assert_eq!(
+            read("command:a,alerting,command:b"),
+            [command("a,alerting"), command("b")]
+        );
+        assert_eq!(read("command:a,,"), [command("a,,")]);
+    }
+
+    #[test]
+    fn what_comes_first_and_whether_anything_does() {
+        let of = |text| Actions::parse(Some(text), Place::Run).unwrap();
+        assert!(of("alert,alert").only_alert() && !of("alert,kill-job").only_alert());
+        assert!(of("alert,kill-job,command:x").job_first());
+        assert!(!of("command:x,kill-job").job_first() && !of("alert").job_first());
     }
 }

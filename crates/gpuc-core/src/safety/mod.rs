@@ -8,7 +8,7 @@ mod evaluate;
 mod thresholds;
 mod watch;
 
-pub use action::{Action, ActionError, Place};
+pub use action::{Action, ActionError, Actions, Place};
 pub use evaluate::{GpuReading, HostReading, judge, sample};
 pub use thresholds::{ConfigError, Limits, config};
 pub use watch::{Blindness, GpuReadings, Reading, Watch};

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -17,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::waitpid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid};
 
 use super::cgroup::Cgroup;
@@ -103,8 +104,10 @@ impl Guardian {
                 let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     hold(&mut command, &theirs)
                 }));
-                end_all(cgroup);
-                let status = i32::from(!matches!(held, Ok(Ok(()))));
+                if !matches!(held, Ok(Ok(Farewell::Released))) {
+                    end_all(cgroup);
+                }
+                let status = i32::from(!matches!(held, Ok(Ok(_))));
                 // SAFETY: it only ends this process, without running what the parent registered.
                 unsafe { libc::_exit(status) }
             }
@@ -139,15 +142,60 @@ impl Guardian {
         (!self.gone).then(|| self.socket.as_fd())
     }
 
+    /// Lets it go and leaves be what is still below it.
+    pub(super) fn release(self) {
+        // Should it be gone already, there is nobody to tell.
+        let _ = (&self.socket).write_all(&[RELEASE]);
+        self.dismiss(true);
+    }
+
+    /// Lets it go, so that it kills all below it, and waits for that as long as this.
+    pub(super) fn dismiss_within(self, most: Duration) {
+        self.hang_up();
+        let ends = Instant::now() + most;
+        while waitpid(self.pid, Some(WaitPidFlag::WNOHANG)) == Ok(WaitStatus::StillAlive)
+            && Instant::now() < ends
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Not only closed: guardians started later hold a copy of our end.
+    fn hang_up(&self) {
+        // Closed by the other side before, there is nothing to shut.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
     /// Lets it go. With `wait` it is waited for: right when its tree is known to be gone.
     pub(super) fn dismiss(self, wait: bool) {
-        drop(self.socket);
+        self.hang_up();
         while wait && waitpid(self.pid, None) == Err(Errno::EINTR) {}
     }
 }
 
+/// The one thing that is ever said to a guardian.
+const RELEASE: u8 = b'r';
+
+/// How the other end took its leave.
+enum Farewell {
+    /// Nothing may be left.
+    Closed,
+    /// What is left may go on.
+    Released,
+}
+
+impl Farewell {
+    /// What stands in a socket that has become readable.
+    fn read(mut socket: &UnixStream) -> Self {
+        match socket.read(&mut [0]) {
+            Ok(1) => Self::Released,
+            _ => Self::Closed,
+        }
+    }
+}
+
 /// Runs the job and tells of it until the other end closes.
-fn hold(command: &mut Command, socket: &UnixStream) -> io::Result<()> {
+fn hold(command: &mut Command, socket: &UnixStream) -> io::Result<Farewell> {
     // Apart from the watchdog's group, so that what a terminal sends to that is not for us.
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     prctl::set_child_subreaper(true)?;
@@ -159,7 +207,10 @@ fn hold(command: &mut Command, socket: &UnixStream) -> io::Result<()> {
     let tell = |news: News| (&*socket).write_all(&news.bytes());
     let job = match command.spawn() {
         Ok(child) => Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX)),
-        Err(e) => return tell(News::NotStarted(e.raw_os_error().unwrap_or(libc::ENOEXEC))),
+        Err(e) => {
+            tell(News::NotStarted(e.raw_os_error().unwrap_or(libc::ENOEXEC)))?;
+            return Ok(Farewell::Closed);
+        }
     };
     tell(News::Started(job.as_raw()))?;
     let_go_of_standard_streams();
@@ -173,9 +224,9 @@ fn hold(command: &mut Command, socket: &UnixStream) -> io::Result<()> {
             Err(e) => return Err(e.into()),
         }
         let [_, other] = &fds;
-        // Nothing is ever said to us: what can be read is the end.
+        // What can be read is the end, one way or the other.
         if other.any().unwrap_or(true) {
-            return Ok(());
+            return Ok(Farewell::read(socket));
         }
         while signals.read_signal()?.is_some() {}
         if !reap(job, tell)? {
@@ -183,7 +234,7 @@ fn hold(command: &mut Command, socket: &UnixStream) -> io::Result<()> {
             // Whoever listens will close its end now.
             let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
             while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-            return Ok(());
+            return Ok(Farewell::Closed);
         }
     }
 }

@@ -1,24 +1,27 @@
 //! Carrying out what the user asked for on a breach, and saying honestly whether it worked.
 
+use std::fmt;
 use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gpuc_core::error::{Code, Coded};
 use gpuc_core::safety::Action;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
+use super::guardian::{Guardian, News};
+use super::job::Ended;
 use super::pidfd::Process;
 use super::signals::Signals;
 
 /// How long a process that was asked to end may take.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long a command may take; docker itself gives a container 10 s.
-const DEADLINE: Duration = Duration::from_secs(20);
+/// How long what is killed is waited for.
+const LAST: Duration = Duration::from_secs(2);
 
 /// An action that was checked and can be carried out.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ enum Means {
     /// Nothing beyond the supervised job itself.
     Nothing,
     Program(PathBuf, Vec<String>),
-    Process(Process),
+    Process(i32, Process),
 }
 
 /// Why an action could not be carried out when it is needed.
@@ -106,8 +109,16 @@ impl Remedy {
                 return Err(RemedyError::Ourselves(*pid));
             }
             Action::Kill(pid) => {
+                let process = Process::open(*pid).and_then(|process| {
+                    // A zombie still has its number.
+                    if process.has_ended() {
+                        return Err(Errno::ESRCH.into());
+                    }
+                    Ok(process)
+                });
                 Means::Process(
-                    Process::open(*pid).map_err(|source| RemedyError::NoProcess {
+                    *pid,
+                    process.map_err(|source| RemedyError::NoProcess {
                         action: text(),
                         pid: *pid,
                         source,
@@ -117,12 +128,19 @@ impl Remedy {
         }))
     }
 
-    /// Starts carrying it out.
-    pub fn begin(&self, signals: &Signals) -> UnderWay<'_> {
-        let started = Instant::now();
+    /// Starts carrying it out. A program gets `facts` in its environment, and `limit` to be done.
+    ///
+    /// A program is held as a job is: when its time is over, when the watchdog is, all that it has
+    /// started ends. What one that was done in time leaves running is let be.
+    pub fn begin(
+        &self,
+        signals: &Signals,
+        facts: &[(&str, String)],
+        limit: Duration,
+    ) -> UnderWay<'_> {
         let state = match &self.0 {
             Means::Nothing => State::Over(Ok("nothing to do".to_owned())),
-            Means::Process(process) => match process.signal(Signal::SIGTERM) {
+            Means::Process(_, process) => match process.signal(Signal::SIGTERM) {
                 Ok(()) => State::Ending {
                     process,
                     killed: false,
@@ -130,38 +148,71 @@ impl Remedy {
                 Err(Errno::ESRCH) => State::Over(Ok("the process had ended before".to_owned())),
                 Err(e) => State::Over(Err(e.desc().to_owned())),
             },
-            Means::Program(program, args) => match launch(program, args, signals) {
-                Ok(child) => State::Running(child),
-                Err(e) => State::Over(Err(format!("{} cannot be started: {e}", program.display()))),
-            },
+            Means::Program(program, args) => {
+                let mut command = Command::new(program);
+                command.args(args).envs(facts.iter().map(|(k, v)| (k, v)));
+                match launch(command, signals) {
+                    Ok(guardian) => State::Running(guardian),
+                    Err(e) => {
+                        State::Over(Err(format!("{} cannot be started: {e}", program.display())))
+                    }
+                }
+            }
         };
-        UnderWay { started, state }
+        UnderWay {
+            started: Instant::now(),
+            limit,
+            state,
+        }
     }
 }
 
-fn launch(program: &PathBuf, args: &[String], signals: &Signals) -> io::Result<Child> {
-    use std::os::fd::AsFd as _;
-    let mut command = Command::new(program);
+impl fmt::Display for Remedy {
+    /// What would be done, as a command line where it is one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Means::Nothing => f.write_str("nothing beside the job"),
+            Means::Process(pid, _) => write!(
+                f,
+                "SIGTERM to process {pid}, after {} s SIGKILL",
+                GRACE.as_secs()
+            ),
+            Means::Program(program, args) => {
+                write!(f, "run {}", program.display())?;
+                args.iter().try_for_each(|arg| write!(f, " {arg:?}"))
+            }
+        }
+    }
+}
+
+fn launch(mut command: Command, signals: &Signals) -> io::Result<Guardian> {
     command
-        .args(args)
         .process_group(0)
         .stdin(Stdio::null())
         // Standard output belongs to the job or to the report stream.
         .stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
     signals.restore_in(&mut command);
-    command.spawn()
+    let mut guardian = Guardian::start(command, None)?;
+    let why = match guardian.wait() {
+        Some(News::Started(_)) => return Ok(guardian),
+        Some(News::NotStarted(errno)) => io::Error::from_raw_os_error(errno),
+        _ => io::ErrorKind::BrokenPipe.into(),
+    };
+    guardian.dismiss(true);
+    Err(why)
 }
 
-/// An action while it lasts.
+/// An action while it lasts. Dropping it ends it.
 #[derive(Debug)]
 pub struct UnderWay<'a> {
     started: Instant,
+    limit: Duration,
     state: State<'a>,
 }
 
 #[derive(Debug)]
 enum State<'a> {
-    Running(Child),
+    Running(Guardian),
     Ending { process: &'a Process, killed: bool },
     Over(Result<String, String>),
 }
@@ -172,18 +223,15 @@ impl UnderWay<'_> {
         let late = self.started.elapsed();
         let over = match &mut self.state {
             State::Over(_) => None,
-            State::Running(child) => match child.try_wait() {
-                Ok(Some(status)) if status.success() => Some(Ok("done".to_owned())),
-                Ok(Some(status)) => Some(Err(status.to_string())),
-                Ok(None) if late < DEADLINE => None,
-                Ok(None) => {
-                    kill_group(child);
-                    Some(Err(format!(
-                        "not done after {} s, killed",
-                        DEADLINE.as_secs()
-                    )))
-                }
-                Err(e) => Some(Err(e.to_string())),
+            State::Running(guardian) => match end_of(guardian) {
+                Some(Ended::Exit(0)) => Some(Ok("done".to_owned())),
+                Some(Ended::Exit(status)) => Some(Err(format!("exit status {status}"))),
+                Some(Ended::Signal(n)) => Some(Err(format!("ended by signal {n}"))),
+                None if late < self.limit => None,
+                None => Some(Err(format!(
+                    "not done after {} s, killed",
+                    self.limit.as_secs_f64()
+                ))),
             },
             State::Ending { process, killed } => {
                 let ended = process.has_ended();
@@ -191,7 +239,7 @@ impl UnderWay<'_> {
                     Some(Ok("the process was killed".to_owned()))
                 } else if ended {
                     Some(Ok("the process ended".to_owned()))
-                } else if late >= DEADLINE {
+                } else if late >= GRACE + LAST {
                     Some(Err("the process does not end, even killed".to_owned()))
                 } else {
                     if late >= GRACE && !*killed {
@@ -204,25 +252,46 @@ impl UnderWay<'_> {
             }
         };
         if let Some(over) = over {
-            self.state = State::Over(over);
+            let done = over.is_ok();
+            if let State::Running(guardian) = std::mem::replace(&mut self.state, State::Over(over))
+            {
+                if done {
+                    guardian.release();
+                } else {
+                    guardian.dismiss_within(LAST);
+                }
+            }
         }
         match &self.state {
             State::Over(outcome) => Some(outcome),
             _ => None,
         }
     }
-}
 
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        if let State::Running(child) = &mut self.state {
-            kill_group(child);
+    /// Becomes readable when something has come of it.
+    pub fn bell(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            State::Running(guardian) => guardian.bell(),
+            _ => None,
         }
     }
 }
 
-fn kill_group(child: &mut Child) {
-    if let Ok(group) = i32::try_from(child.id()) {
-        let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+/// How a guardian's program has ended, if it has.
+fn end_of(guardian: &mut Guardian) -> Option<Ended> {
+    while let Some(news) = guardian.news() {
+        if let News::Ended(ended) = news {
+            return Some(ended);
+        }
+    }
+    guardian.is_gone().then_some(Ended::Signal(9))
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let over = State::Over(Err("given up".to_owned()));
+        if let State::Running(guardian) = std::mem::replace(&mut self.state, over) {
+            guardian.dismiss_within(LAST);
+        }
     }
 }
