@@ -1,7 +1,7 @@
 //! The JSON Schemas of the documents.
 
 use gpuc_core::document::{
-    Concentration, LogLine, Peaks, Plan, Point, Profile, Receipt, Report, Thresholds, Trace,
+    Concentration, Expert, LogLine, Peaks, Plan, Point, Profile, Receipt, Report, Thresholds, Trace,
 };
 use gpuc_core::plan::Frontier;
 use gpuc_core::receipt::History;
@@ -13,7 +13,8 @@ pub const FOLDER: &str = "schema/v0.1";
 /// Each document's schema under its file's name.
 pub fn all() -> Vec<(&'static str, Schema)> {
     vec![
-        ("profile", of::<Profile>()),
+        // What is passed on by `profile --from-profile` may hold null for the experts.
+        ("profile", of::<Profile<Option<Expert>>>()),
         ("plan", of::<Plan>()),
         ("frontier", of::<Frontier>()),
         ("receipt", of::<Receipt>()),
