@@ -147,8 +147,12 @@ impl Facts {
         self.blocks
     }
 
-    /// Blocks from `first` on that keep a recurrent state.
+    /// Blocks from `first` on that run a recurrence; a short convolution alone is none.
     pub fn recurrent_blocks(&self, first: u64) -> u64 {
+        let (_, state) = self.state;
+        if state == 0 {
+            return 0;
+        }
         let skipped = usize::try_from(first).unwrap_or(usize::MAX);
         self.layers
             .iter()

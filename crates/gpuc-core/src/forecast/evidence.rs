@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::card::Card;
 use super::law::Rates;
+use super::ram::RamRate;
 use super::work::{DecodeSetting, Work, decode_weights};
 use crate::document::{BlockRun, Expert, KvGroup, Model};
 use crate::model::quant;
@@ -26,7 +27,7 @@ pub struct Evidence {
     pub card: Card,
     /// The work of a token.
     pub work: Work,
-    /// The rates, bytes a second.
+    /// The rates that the memories could deliver, bytes a second.
     pub rates: Rates,
     /// `--n-cpu-moe`.
     pub n_cpu_moe: u64,
@@ -172,6 +173,12 @@ pub fn evidence(receipts: &str, shapes: &str) -> Vec<Evidence> {
                 sequences: 1,
             };
             let gpu = get(row, "gpu");
+            // Only rows whose RAM is known have work on the host.
+            let ram = number("ram_gbps").unwrap_or(80.0);
+            let kind = match get(row, "ram_kind") {
+                "measured" => RamRate::Unstated,
+                _ => RamRate::Modules,
+            };
             Some(Evidence {
                 model: model.name.clone(),
                 quant: tag.into(),
@@ -180,8 +187,7 @@ pub fn evidence(receipts: &str, shapes: &str) -> Vec<Evidence> {
                 work: Work::of_model(model, &setting)?,
                 rates: Rates {
                     vram: number("vram_gbps")? * 1e9,
-                    // Only rows whose RAM is known have work on the host.
-                    ram: number("ram_gbps").unwrap_or(80.0) * 1e9,
+                    ram: kind.modules_gbps(ram) * 1e9,
                 },
                 n_cpu_moe,
                 depth,
@@ -191,7 +197,7 @@ pub fn evidence(receipts: &str, shapes: &str) -> Vec<Evidence> {
                     (by_tag.expert, by_tag.rest),
                     setting.on_host,
                     depth,
-                    number("ram_gbps").unwrap_or(80.0) * 1e9,
+                    ram * 1e9,
                 ),
                 moe_layers: model.n_moe_layers.unwrap_or(0),
             })

@@ -3,7 +3,7 @@
 //! ```text
 //! t = weights / (a · V) + cache / (b · V)                 VRAM at the rate V
 //!   + g · (c · expert blocks + d · dense blocks + e · blocks with state)
-//!   + host weights / (f · (R / 40 GB/s)^p) + h · host blocks   RAM at the rate R
+//!   + host weights / (f · (R / 40 GB/s)^p) + h · host blocks   RAM that could deliver R
 //! ```
 //!
 //! a and b are shares of the card's bandwidth, c, d and e what launching a block's kernels costs, g
@@ -47,7 +47,7 @@ pub struct Law {
 pub struct Rates {
     /// VRAM.
     pub vram: f64,
-    /// RAM.
+    /// What the RAM's modules could deliver.
     pub ram: f64,
 }
 

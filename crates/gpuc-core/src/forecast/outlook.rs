@@ -21,7 +21,7 @@ const SHIPPED: &str = "shipped";
 /// A rate with what is known about it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stated {
-    /// GB/s.
+    /// What its memory delivers, GB/s.
     pub gbps: f64,
     /// The most that the tier could give, GB/s.
     pub best_gbps: f64,
@@ -72,9 +72,8 @@ impl<'p> Outlook<'p> {
         Some(Self {
             card,
             fit,
-            // The law is fitted to what the bus can carry.
             rates: Rates {
-                vram: vram.best_gbps * 1e9,
+                vram: vram.gbps * 1e9,
                 ram: ram.gbps * 1e9,
             },
             best: Rates {

@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::Model;
 
+/// A block that keeps less than this keeps a short convolution: a few tokens' inputs, and none of
+/// the kernels of a recurrence.
+const LEAST_STATE: u64 = 64 << 10;
+
 /// The work of one decoded token under one placement.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -98,7 +102,9 @@ impl Work {
         let (mut state, mut state_blocks) = (0.0, 0.0);
         for group in groups.iter().filter(|g| g.state_bytes > 0) {
             state += group.state_bytes as f64 * setting.sequences as f64;
-            state_blocks += group.layers as f64;
+            if group.state_bytes / group.layers.max(1) >= LEAST_STATE {
+                state_blocks += group.layers as f64;
+            }
         }
         Some(Self {
             device_weight_bytes: others.saturating_sub(table) as f64 * setting.rest_bpw
@@ -186,7 +192,7 @@ mod tests {
                     layers: 2,
                     bytes_per_token: 0,
                     window: None,
-                    state_bytes: 7,
+                    state_bytes: 2 * LEAST_STATE,
                 },
             ]),
             ..Model::default()
@@ -205,11 +211,15 @@ mod tests {
         let w = Work::of_model(&model(), &setting).unwrap();
         assert_eq!(w.device_weight_bytes, 800.0 + 2.0 * 100.0);
         assert_eq!(w.host_weight_bytes, 100.0);
-        assert_eq!(w.cache_bytes, 800.0 + 40.0 + 14.0);
+        assert_eq!(w.cache_bytes, 800.0 + 40.0 + 4.0 * LEAST_STATE as f64);
         assert_eq!(
             (w.dense_blocks, w.expert_blocks, w.state_blocks),
             (1.0, 3.0, 2.0)
         );
+        let mut convolution = model();
+        convolution.kv_groups.as_mut().unwrap()[2].state_bytes = 7;
+        let w = Work::of_model(&convolution, &setting).unwrap();
+        assert_eq!(w.state_blocks, 0.0, "a short convolution");
         let tied = Model {
             tied_embeddings: Some(true),
             ..model()

@@ -2,7 +2,7 @@
 
 use crate::document::Hardware;
 use crate::error::{Code, Coded};
-use crate::forecast::Stated;
+use crate::forecast::{RamRate, Stated};
 use crate::units::{GIB, MIB};
 
 /// RAM bandwidth when nothing was measured, GB/s: two channels of DDR5-5000.
@@ -47,6 +47,10 @@ pub struct Rate {
     pub source: String,
     /// The most that the tier could give.
     pub best: Best,
+    /// What its memory delivers as the law of decode takes it, GB/s.
+    pub delivers: f64,
+    /// Whether that is more than a guess.
+    pub delivers_known: bool,
 }
 
 /// The most that a tier could give: what no run can exceed.
@@ -80,12 +84,20 @@ impl Rate {
                 source: source.clone(),
             },
             source,
+            delivers: gbps,
+            delivers_known: known,
         }
     }
 
     /// RAM's rate, with what its modules could deliver where that is known. A measurement may fall
     /// short of it by much, but never exceeds it.
-    fn of_ram(mut self, theoretical: Option<f64>) -> Self {
+    fn of_ram(mut self, theoretical: Option<f64>, kind: RamRate) -> Self {
+        let delivers = kind.modules_gbps(self.gbps);
+        (self.delivers, self.delivers_known) = match theoretical {
+            Some(gbps) if kind == RamRate::AllCores => (gbps.min(delivers), true),
+            Some(gbps) if gbps >= self.gbps => (gbps, true),
+            _ => (delivers, self.known && kind != RamRate::Unstated),
+        };
         self.best = match theoretical {
             Some(gbps) if gbps >= self.gbps => Best {
                 gbps,
@@ -106,6 +118,8 @@ impl Rate {
                 gbps: self.gbps / COPY_SHARE,
                 source: format!("the bus by what was {}", self.source),
             };
+            // The law is fitted to what the bus can carry.
+            self.delivers = self.best.gbps;
         }
         self
     }
@@ -113,9 +127,9 @@ impl Rate {
     /// The rate as the forecast takes it.
     pub fn stated(&self) -> Stated {
         Stated {
-            gbps: self.gbps,
+            gbps: self.delivers,
             best_gbps: self.best.gbps,
-            known: self.known,
+            known: self.delivers_known,
         }
     }
 }
@@ -148,6 +162,10 @@ impl Bandwidths {
                 "assumed: the profile has no RAM bandwidth",
             ),
         };
+        let kind = match (ram_flag, measured_ram) {
+            (None, Some(_)) => measured_by(measured_how.unwrap_or_default()),
+            _ => RamRate::Modules,
+        };
         let vram = match (vram_flag, hardware.bandwidth.vram_gbps) {
             (Some(gbps), _) => Rate::new(gbps, true, "given"),
             (None, Some(0.0)) => return Err(RigError::ZeroBandwidth("bandwidth.vram_gbps")),
@@ -163,10 +181,23 @@ impl Bandwidths {
             ),
         };
         Ok(Self {
-            ram: ram.of_ram(theoretical),
+            ram: ram.of_ram(theoretical, kind),
             vram: vram.of_vram(),
             card_known: vram_flag.or(hardware.bandwidth.vram_gbps).is_some(),
         })
+    }
+}
+
+/// Who read RAM when it was measured, as the profile says it.
+fn measured_by(how: &str) -> RamRate {
+    let by_threads = how.strip_prefix("reads by ").is_some_and(|rest| {
+        let threads = rest.split_whitespace().next();
+        threads.is_some_and(|n| n != "1")
+    });
+    if by_threads || how.starts_with("assumed") {
+        RamRate::AllCores
+    } else {
+        RamRate::Unstated
     }
 }
 

@@ -88,6 +88,8 @@ fn problem<'a>(case: &'a Case, points: &'a [crate::document::Point]) -> Problem<
             gbps,
             source: "given".into(),
         },
+        delivers: gbps,
+        delivers_known: true,
     };
     Problem {
         subject: Subject::Config {
