@@ -63,7 +63,11 @@ pub(super) fn draw(canvas: &mut Canvas, layers: &[&LayerCounts]) {
     layer_names(canvas, layers, rows, cell.1, top);
     let axis = Axis::counts(experts as u64, 10.0);
     for (expert, label) in &axis.ticks {
-        let x = axis.at(*expert, LEFT, RIGHT);
+        // Below the middle of its cell; there is no expert of the last number.
+        if *expert >= experts as f64 {
+            continue;
+        }
+        let x = axis.at(*expert + 0.5, LEFT, RIGHT);
         canvas.stroke("axis", x, bottom, x, bottom + 4.0);
         canvas.text("tick", x, bottom + 17.0, Anchor::Middle, label);
     }

@@ -14,6 +14,7 @@ mod paint;
 mod picture;
 mod plan;
 mod rates;
+mod replay;
 mod routing;
 #[cfg(test)]
 pub(crate) mod tests;

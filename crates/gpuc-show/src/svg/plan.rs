@@ -37,7 +37,7 @@ pub fn plan(plan: &Plan, curve: Option<&Frontier>) -> Picture {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::svg::tests::checked;
+    use crate::svg::tests::{checked, without_style};
 
     #[test]
     fn a_small_plan() {
@@ -50,12 +50,5 @@ mod tests {
         )
         .unwrap();
         insta::assert_snapshot!(without_style(&checked(&super::plan(&plan, None))));
-    }
-
-    /// The classes are the same in every picture.
-    fn without_style(svg: &str) -> String {
-        let (head, rest) = svg.split_once("<style>").unwrap();
-        let (_, tail) = rest.split_once("</style>\n").unwrap();
-        format!("{head}{tail}")
     }
 }

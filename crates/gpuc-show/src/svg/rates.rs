@@ -123,8 +123,26 @@ fn rates(canvas: &mut Canvas, receipt: &Receipt, plan: &Plan) {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::svg::tests::{checked, maybe, plan};
-    use gpuc_core::document::Receipt;
+    use crate::svg::tests::{checked, maybe, plan, without_style};
+    use gpuc_core::document::{Plan, Receipt};
+
+    #[test]
+    fn a_small_receipt() {
+        let plan: Plan = gpuc_core::json::read(
+            br#"{"fits": true, "verdict": "ship", "predicted_decode_tok_s": 30,
+                "predicted_band_low_tok_s": 20, "predicted_band_high_tok_s": 40,
+                "ceiling_decode_tok_s": 60, "floor_tok_s": 5}"#,
+        )
+        .unwrap();
+        let receipt = Receipt {
+            measured_decode_tok_s: Some(25.0),
+            measured_stddev_tok_s: Some(1.5),
+            within_band: Some(true),
+            decode_error_pct: Some(-16.7),
+            ..Receipt::default()
+        };
+        insta::assert_snapshot!(without_style(&checked(&super::receipt(&receipt, &plan))));
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]

@@ -5,10 +5,10 @@ use gpuc_core::document::{Concentration, LayerCounts, Trace};
 
 use super::axis::Axis;
 use super::canvas::{Canvas, LEFT, RIGHT, path};
-use super::heat;
 use super::number::percent;
 use super::paint::{Fill, Line, Mark, Swatch};
 use super::picture::Picture;
+use super::{heat, replay};
 
 const PLOT: f64 = 300.0;
 /// Points of the coverage curve.
@@ -16,7 +16,7 @@ const STEPS: usize = 100;
 
 /// A trace with the report on it.
 pub fn routing(trace: &Trace, report: &Concentration) -> Picture {
-    let model = report.model.as_deref().unwrap_or("model");
+    let model = report.model.as_deref().unwrap_or("this model");
     let verdict = if report.cache_helps {
         "a per-expert cache could help"
     } else {
@@ -45,6 +45,7 @@ pub fn routing(trace: &Trace, report: &Concentration) -> Picture {
     heat::draw(&mut canvas, &layers);
     canvas.heading("What the hottest experts carry, % of the routing");
     coverage(&mut canvas, &layers, report);
+    replay::draw(&mut canvas, &report.replay);
     canvas.finish(&format!(
         "A heat map of experts by layers, and the share of the routing that the hottest experts \
          carry. {words}"
@@ -144,11 +145,12 @@ fn coverage(canvas: &mut Canvas, layers: &[&LayerCounts], report: &Concentration
 
 #[cfg(test)]
 mod tests {
-    use gpuc_core::routing::report;
+    use gpuc_core::document::CacheReplay;
+    use gpuc_core::routing::{Policy, report};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::svg::tests::{checked, hostile};
+    use crate::svg::tests::{checked, hostile, without_style};
 
     fn trace(layers: Vec<Vec<u64>>) -> Trace {
         Trace {
@@ -178,6 +180,26 @@ mod tests {
                 svg.len()
             );
         }
+    }
+
+    #[test]
+    fn a_small_trace() {
+        let trace = trace(vec![vec![6, 2, 0, 0], vec![1, 1, 1, 1]]);
+        let mut report = report(&trace, 0.9, 0.5);
+        report.replay = (1..3)
+            .map(|slots| CacheReplay {
+                slots,
+                policy: Policy::Lru,
+                hits: 3 * slots,
+                selections: 12,
+                hit_rate: 0.25 * slots as f64,
+                whole_rate: 0.0,
+                vram_mib: None,
+                predicted_decode_tok_s: None,
+                whole_layers_decode_tok_s: None,
+            })
+            .collect();
+        insta::assert_snapshot!(without_style(&checked(&routing(&trace, &report))));
     }
 
     #[test]

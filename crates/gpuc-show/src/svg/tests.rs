@@ -59,6 +59,13 @@ pub(crate) fn checked(picture: &Picture) -> String {
     svg
 }
 
+/// The classes are the same in every picture.
+pub(crate) fn without_style(svg: &str) -> String {
+    let (head, rest) = svg.split_once("<style>").unwrap();
+    let (_, tail) = rest.split_once("</style>\n").unwrap();
+    format!("{head}{tail}")
+}
+
 /// Text with everything in it that markup, terminals and eyes stumble over.
 pub(crate) fn hostile() -> impl Strategy<Value = String> {
     let odd = prop::sample::select(vec![

@@ -277,11 +277,47 @@ fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gpuc_core::document::{Breach, Level, LogLine, Sample};
+    use gpuc_core::document::{Breach, Level, LogLine, Report, Sample};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::svg::tests::{checked, hostile, maybe};
+    use crate::svg::tests::{checked, hostile, maybe, without_style};
+
+    #[test]
+    fn a_short_run() {
+        let mut track = Track::new();
+        // The second look finds no GPU, the third a hot one.
+        for (at, temp) in [
+            (0.0, Some(50.0)),
+            (1.0, None),
+            (2.0, Some(90.0)),
+            (3.0, Some(88.0)),
+        ] {
+            let hot = temp.filter(|t| *t >= 87.0).map(|value| Breach {
+                metric: "gpu_temp_c".into(),
+                value,
+                threshold: 87.0,
+                level: Level::Abort,
+            });
+            let report = Report {
+                verdict: if hot.is_some() {
+                    Safety::Abort
+                } else {
+                    Safety::Ok
+                },
+                breaches: hot.into_iter().collect(),
+                sample: Sample {
+                    gpu_temp_c: temp,
+                    host_mem_pct: Some(40.0),
+                    ..Sample::default()
+                },
+                action_taken: None,
+            };
+            track.look(at, &report);
+        }
+        let picture = track.picture(Some(&Thresholds::default()));
+        insta::assert_snapshot!(without_style(&checked(&picture)));
+    }
 
     prop_compose! {
         fn log_line()(
