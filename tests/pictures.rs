@@ -3,13 +3,10 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    clippy::print_stdout,
     reason = "a test fails by panicking"
 )]
 
 mod support;
-
-use std::path::Path;
 
 use serde_json::json;
 use support::{Run, Tool};
@@ -73,27 +70,6 @@ fn look(at: f64, temp: f64) -> String {
 fn log() -> String {
     let looks = [(0.0, 50.0), (1.0, 70.0), (2.0, 88.0)];
     looks.map(|(at, temp)| look(at, temp)).concat()
-}
-
-/// The example picture of the README is the one that its command draws.
-#[test]
-fn the_example_is_what_the_command_draws() {
-    let run = example_plan()
-        .args(["--svg", "plan.svg"])
-        .run()
-        .expect_status(0);
-    let now = picture(&run, "plan.svg");
-    let path = Path::new(ROOT).join("docs/img/plan.svg");
-    if std::env::var_os("UPDATE_README").is_some() {
-        std::fs::write(&path, now).unwrap();
-        println!("{} is written anew", path.display());
-        return;
-    }
-    let is = std::fs::read_to_string(&path).unwrap();
-    assert!(
-        is == now,
-        "docs/img/plan.svg is out of date: run UPDATE_README=1 cargo test --test pictures"
-    );
 }
 
 #[test]

@@ -116,6 +116,29 @@ fn transcripts_are_what_the_commands_print() {
     }
 }
 
+/// The picture in it is the one that docs/pictures.md says how to draw.
+#[test]
+fn the_picture_is_what_the_command_draws() {
+    let shown = Path::new(ROOT).join("docs/img/plan.svg");
+    let folder = folder();
+    let page = include_str!("../docs/pictures.md");
+    let (_, rest) = page.split_once("```sh\ngpu-container-plan").unwrap();
+    let (flags, _) = rest.split_once("```").unwrap();
+    std::fs::create_dir_all(folder.path().join("docs/img")).unwrap();
+    shell(folder.path(), &format!("gpu-container-plan{flags}"));
+    let now = std::fs::read_to_string(folder.path().join("docs/img/plan.svg")).unwrap();
+    if std::env::var_os("UPDATE_README").is_some() {
+        std::fs::write(&shown, now).unwrap();
+        println!("{} is written anew", shown.display());
+        return;
+    }
+    let is = std::fs::read_to_string(&shown).unwrap();
+    assert!(
+        is == now,
+        "docs/img/plan.svg is out of date: run UPDATE_README=1 cargo test --test readme"
+    );
+}
+
 /// The command that a newcomer runs first names files that are there, and its plan is shown.
 #[test]
 fn the_first_command_plans_at_once() {
