@@ -80,6 +80,11 @@ fn limits_that_are_no_limits_are_refused() {
         "--vram-max",
         "--host-mem-max",
         "--host-avail-min",
+        "--swap-max",
+        "--psi-max",
+        "--cgroup-mem-max",
+        "--job-vram-max",
+        "--job-rss-max",
         "--warn-fraction",
         "--interval",
         "--gpu-timeout",
@@ -166,7 +171,7 @@ fn a_thresholds_file_that_is_none_is_bad_input() {
 }
 
 #[test]
-fn only_the_six_keys_count_and_a_near_miss_is_said() {
+fn only_known_keys_count_and_a_near_miss_is_said() {
     for key in ["to_dict", "__class__"] {
         let text = format!("{{\"{key}\": 1}}");
         let run = monitor(&[IDLE])
@@ -186,24 +191,147 @@ fn only_the_six_keys_count_and_a_near_miss_is_said() {
 }
 
 #[test]
-fn the_example_names_every_key_with_its_default() {
-    let text = std::fs::read(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/watchdog.example.json"
-    ))
-    .unwrap();
-    let (limits, warnings) = gpuc_core::safety::config(&text).unwrap();
-    assert!(warnings.is_empty(), "{warnings:?}");
-    let defaults = gpuc_core::document::Thresholds::default();
-    let far = gpuc_core::document::Thresholds {
-        power_pct_max: 0.0,
-        gpu_temp_c_max: 0.0,
-        vram_pct_max: 0.0,
-        host_mem_pct_max: 0.0,
-        host_avail_mib_min: 0.0,
-        warn_fraction: 0.0,
+fn the_example_names_every_key_with_its_default_under_run() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/watchdog.example.json");
+    let text = std::fs::read(example).unwrap();
+    let document: Value = serde_json::from_slice(&text).unwrap();
+    let config = gpuc_core::safety::config(&text).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    for limit in gpuc_core::safety::Limit::ALL {
+        assert!(config.limits.has(limit), "{limit:?}");
+    }
+    let printed = |args: &[&str]| {
+        let tool = monitor(&[IDLE]).arg("--print-config").args(args);
+        tool.run().expect_status(0).json()
     };
-    assert_eq!(limits.over(far), defaults);
+    let (with, without) = (printed(&["--config", example, "run"]), printed(&["run"]));
+    for (key, limit) in without["limits"].as_object().unwrap() {
+        assert_eq!(limit["value"], with["limits"][key]["value"], "{key}");
+        if limit["from"] == "default" {
+            assert_eq!(limit["value"], document[key], "{key}");
+        }
+    }
+    let sustain = json!({"power_pct_max": {"value": 10.0, "from": "default"}});
+    assert_eq!(
+        (&with["sustain_s"], &without["sustain_s"]),
+        (&sustain, &sustain)
+    );
+    // A monitor does not watch a job.
+    let once = printed(&[]);
+    assert_eq!(once["limits"]["cgroup_mem_pct_max"]["value"], Value::Null);
+    assert_eq!(once["sustain_s"], json!({}));
+}
+
+#[test]
+fn print_config_says_where_each_limit_comes_from() {
+    let plan = r#"{"fits": true, "verdict": "ship", "vram_used_mib": 10000, "ram_used_mib": 0,
+                   "llama_flags": "--no-mmap"}"#;
+    let run = monitor(&[HOT])
+        .file("plan.json", plan)
+        .file(
+            "w.json",
+            r#"{"swap_pct_max": 50, "job_rss_mib_max": 9, "gpu_temp_c_max": 70}"#,
+        )
+        .args([
+            "--swap-max",
+            "60",
+            "--print-config",
+            "run",
+            "--config",
+            "w.json",
+        ])
+        .args(["--plan", "plan.json", "--temp-max", "60"])
+        .run()
+        .expect_status(0);
+    let limits = &run.json()["limits"];
+    for (key, value, from) in [
+        ("gpu_temp_c_max", json!(60.0), "flag"),
+        ("swap_pct_max", json!(60.0), "flag"),
+        ("job_rss_mib_max", json!(9.0), "file"),
+        ("job_vram_mib_max", json!(11500.0), "plan"),
+        ("cgroup_mem_pct_max", json!(95.0), "default"),
+        ("psi_full_avg10_max", Value::Null, "default"),
+    ] {
+        assert_eq!(limits[key]["value"], value, "{key}");
+        assert_eq!(limits[key]["from"], from, "{key}");
+    }
+    assert!(run.stderr.is_empty(), "{}", run.stderr);
+}
+
+#[test]
+fn a_plan_that_gives_no_limits_is_refused() {
+    for (plan, said) in [
+        ("{", "is no plan"),
+        (r#"{"fits": false, "verdict": "refuse"}"#, "refusal"),
+        (r#"{"fits": true, "verdict": "ship"}"#, "vram_used_mib"),
+    ] {
+        let tool = monitor(&[IDLE]).file("plan.json", plan);
+        let run = tool.args(["--plan", "plan.json", "run", "true"]).run();
+        let run = run.expect_error("INPUT_BAD_PLAN");
+        assert!(
+            run.stderr.contains("plan.json") && run.stderr.contains(said),
+            "{}",
+            run.stderr
+        );
+    }
+    let missing = monitor(&[IDLE]).args(["--plan", "plan.json", "run", "true"]);
+    missing.run().expect_error("INPUT_BAD_PLAN");
+}
+
+#[test]
+fn limits_of_a_job_need_one() {
+    for args in [
+        ["--job-vram", "1"],
+        ["--job-rss-max", "1"],
+        ["--plan", "plan.json"],
+    ] {
+        monitor(&[IDLE])
+            .args(args)
+            .run()
+            .expect_error("INPUT_USAGE");
+    }
+}
+
+#[test]
+fn a_bad_limit_is_named_with_its_file() {
+    for (text, said) in [
+        (
+            r#"{"gpu_temp_c_max": 2000}"#,
+            "gpu_temp_c_max must be a number from 0 to 1000; it is 2000",
+        ),
+        (
+            r#"{"warn_fraction": 1.5}"#,
+            "warn_fraction must be a number from 0 to 1",
+        ),
+        (
+            r#"{"swap_pct_max": "x"}"#,
+            "swap_pct_max must be a number from 0 to 1000, or null",
+        ),
+        (
+            r#"{"sustain_s": {"vram_pct_max": -1}}"#,
+            "sustain_s.vram_pct_max",
+        ),
+    ] {
+        let tool = monitor(&[IDLE]).file("w.json", text);
+        let run = tool.args(["--config", "w.json"]).run();
+        let run = run.expect_error("INPUT_BAD_WATCHDOG_CONFIG");
+        assert!(
+            run.stderr.contains("w.json: ") && run.stderr.contains(said),
+            "{}",
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn any_metric_can_be_given_a_duration() {
+    let config = r#"{"gpu_temp_c_max": 80, "sustain_s": {"gpu_temp_c_max": 1000}}"#;
+    let run = monitor(&[HOT])
+        .file("w.json", config)
+        .args(["--config", "w.json", "--json"])
+        .run()
+        .expect_status(5);
+    assert_eq!(run.json()["breaches"][0]["level"], "warn");
 }
 
 #[test]

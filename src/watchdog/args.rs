@@ -48,7 +48,7 @@ Exit status:
     after_help = HELP
 )]
 pub struct Args {
-    /// Thresholds file (JSON); flags go over it.
+    /// Thresholds file (JSON); flags go over it. SIGHUP reads it again.
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// GPU power, % of the card's limit, at which to abort [default: 95].
@@ -66,9 +66,34 @@ pub struct Args {
     /// Host memory available, MiB, at which to abort [default: 2000].
     #[arg(long, value_name = "MIB", global = true, value_parser = non_negative)]
     pub host_avail_min: Option<f64>,
+    /// Swap used, %, at which to abort [default: none].
+    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    pub swap_max: Option<f64>,
+    /// Share of the last ten seconds in which all tasks waited for memory (PSI), %, at which to
+    /// abort [default: none].
+    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    pub psi_max: Option<f64>,
+    /// Memory that the control group nearest its limit cannot give back, % of that limit, at which
+    /// to abort [default: none, under run 95].
+    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    pub cgroup_mem_max: Option<f64>,
+    /// VRAM of the job, all GPUs together, MiB, at which to abort (run only) [default: none].
+    #[arg(long, visible_alias = "job-vram", value_name = "MIB", global = true, value_parser = non_negative)]
+    pub job_vram_max: Option<f64>,
+    /// Resident memory of the job's processes together, MiB, at which to abort (run only)
+    /// [default: none].
+    #[arg(long, visible_alias = "job-rss", value_name = "MIB", global = true, value_parser = non_negative)]
+    pub job_rss_max: Option<f64>,
     /// Share of a limit at which a warning starts [default: 0.9].
     #[arg(long, value_name = "SHARE", global = true, value_parser = non_negative)]
     pub warn_fraction: Option<f64>,
+    /// Take the job's limits from plan.json: VRAM and RAM that it uses, and a margin (run only). The
+    /// thresholds file and flags go over it.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub plan: Option<PathBuf>,
+    /// Print the limits in force as JSON, each with where it comes from, and end.
+    #[arg(long, global = true)]
+    pub print_config: bool,
     /// Look again and again, until a limit is breached.
     #[arg(long)]
     pub watch: bool,
@@ -165,7 +190,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "MIB", value_parser = crate::values::positive)]
     pub memory_max: Option<f64>,
     /// The job: a program and its arguments.
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub job: Vec<OsString>,
 }
 

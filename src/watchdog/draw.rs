@@ -7,11 +7,11 @@ use std::path::Path;
 use gpuc_core::document::{Peaks, Thresholds};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
-use gpuc_core::safety::Limits;
+use gpuc_core::safety::Place;
 use gpuc_show::svg::Track;
 
 use super::args::{Args, DrawArgs};
-use super::settings::{flags, thresholds};
+use super::limits::Layers;
 use crate::deliver::{deliver_picture, read_document};
 
 /// A line of a log is some hundred bytes; what is much longer is none.
@@ -35,8 +35,9 @@ pub(super) fn draw(args: &Args, wanted: &DrawArgs) -> Result<Exit, Fault> {
 
 /// The limits that were in force, where anything tells them.
 fn limits(args: &Args, peaks: Option<&Path>) -> Result<Option<Thresholds>, Fault> {
-    if args.config.is_some() || flags(args) != Limits::default() {
-        return thresholds(args).map(Some);
+    let layers = Layers::of(args, Place::Run)?;
+    if layers.are_given() {
+        return Ok(Some(layers.read()?.thresholds));
     }
     let peaks = peaks.map(|path| read_document::<Peaks>(path, "peaks", Code::IoReadFailed));
     Ok(peaks.transpose()?.map(|peaks| peaks.thresholds))

@@ -69,5 +69,6 @@ fn reading(live: Live) -> GpuReading {
         vram_total_mib,
         util_pct,
         notes,
+        ..GpuReading::default()
     }
 }

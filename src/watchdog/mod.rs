@@ -3,6 +3,7 @@
 mod args;
 mod draw;
 mod gpus;
+mod limits;
 mod output;
 mod patrol;
 mod remedies;
@@ -16,7 +17,7 @@ use std::time::Instant;
 use gpuc_core::document::Safety;
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
-use gpuc_core::safety::{HostReading, Place, Watch};
+use gpuc_core::safety::{HostReading, Place};
 use gpuc_rig::host::HostPressure;
 use gpuc_rig::supervise::{Signals, Stop, Worker};
 
@@ -35,6 +36,10 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
         return Ok(draw::draw(&args, wanted)?);
     }
     let settings = Settings::of(args)?;
+    if settings.print_config {
+        settings.layers.print(&settings.limits)?;
+        return Ok(Exit::Ok);
+    }
     if settings.dry_run {
         Outputs::check(&settings)?;
         deliver_text(&Remedies::prepare(&settings)?.plan(&settings))?;
@@ -94,7 +99,9 @@ fn patrol<'a>(
         signals,
         gpus,
         host,
-        watch: Watch::new(settings.thresholds, settings.blindness, settings.sustain),
+        groups: None,
+        job: None,
+        watch: settings.watch(),
         outputs,
         started: Instant::now(),
     })

@@ -113,7 +113,7 @@ impl Outputs {
     fn tell_people(&mut self, report: &Report, settings: &Settings) {
         match self.place {
             Place::Once if self.json => {}
-            Place::Once => say(&render::full(report, &settings.thresholds)),
+            Place::Once => say(&render::full(report, &settings.limits.thresholds)),
             Place::Watch if !self.json => say(&render::line(report)),
             // A job's own standard error is not to be filled: only what has changed is said.
             Place::Watch | Place::Run => {
@@ -199,4 +199,16 @@ impl Sink {
 /// A line for people. Standard error may be closed; that is no reason to stop watching.
 pub(super) fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{}", text.trim_end());
+}
+
+/// An error as a command prints it, where it does not end the watchdog.
+pub(super) fn rendered(fault: &Fault) -> String {
+    let mut text = format!("ERROR [{}]: {fault}", fault.code());
+    if let Some(hint) = fault.hint() {
+        text += &format!("\n  hint: {hint}");
+    }
+    for cause in fault.causes().iter().take(1) {
+        text += &format!("\n  cause: {cause}");
+    }
+    text
 }

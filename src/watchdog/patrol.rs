@@ -5,14 +5,18 @@ use std::time::{Duration, Instant};
 
 use gpuc_core::document::{Breach, Level, Report, Safety};
 use gpuc_core::error::{Code, Fault};
-use gpuc_core::safety::{GpuReadings, HostReading, Place, Reading, Watch};
+use gpuc_core::safety::{GpuReadings, HostReading, JobReading, Limit, Place, Reading, Watch};
+use gpuc_rig::host::{Groups, nearest};
 use gpuc_rig::supervise::{Job, Signals, Stop, Worker};
 
-use super::output::{Outputs, say};
+use super::output::{Outputs, rendered, say};
 use super::settings::Settings;
 
 /// How often host memory is looked at between two looks, at the least.
 const HOST_LOOK: Duration = Duration::from_millis(250);
+/// How often the job's processes are counted where no limit asks for more: it costs a reading of
+/// every process of the machine.
+const JOB_LOOK: Duration = Duration::from_secs(1);
 /// The least time between two looks when the GPUs take longer than the interval.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -35,6 +39,10 @@ pub(super) struct Patrol<'a> {
     pub(super) signals: &'a Signals,
     pub(super) gpus: Worker<GpuReadings>,
     pub(super) host: Box<dyn FnMut() -> HostReading + 'a>,
+    /// The job's own control group, where it has one with a limit.
+    pub(super) groups: Option<Groups>,
+    /// The job as it was last read, and when.
+    pub(super) job: Option<(Instant, JobReading)>,
     pub(super) watch: Watch,
     pub(super) outputs: Outputs,
     pub(super) started: Instant,
@@ -67,7 +75,7 @@ impl Patrol<'_> {
             glance: HOST_LOOK.min(self.settings.interval),
         };
         loop {
-            if let Some(cause) = self.round(&mut rounds) {
+            if let Some(cause) = self.round(&mut rounds, job.as_deref()) {
                 return Ok(cause);
             }
             // The host is looked at in between as well: memory can be gone within an interval.
@@ -82,8 +90,10 @@ impl Patrol<'_> {
                 .signals
                 .wait(&bells, Some(due.min(soon)))
                 .map_err(broken)?;
-            if let Some(stop) = wake.stop {
-                return Ok(Cause::Stop(stop));
+            match wake.stop {
+                Some(Stop::HangUp) if self.reloads() => self.reload(),
+                Some(stop) => return Ok(Cause::Stop(stop)),
+                None => {}
             }
             if let Some(job) = job.as_deref_mut() {
                 if wake.suspend {
@@ -94,7 +104,7 @@ impl Patrol<'_> {
                     job.forward(signal);
                 }
                 if job.has_ended() {
-                    self.last_look(rounds.looks);
+                    self.last_look(rounds.looks, job);
                     return Ok(Cause::JobEnded);
                 }
             } else if wake.suspend {
@@ -103,8 +113,27 @@ impl Patrol<'_> {
         }
     }
 
+    /// Whether a hang-up means that the limits are to be read again.
+    fn reloads(&self) -> bool {
+        self.settings.layers.file().is_some() && !self.signals.has_lost_its_terminal()
+    }
+
+    /// Reads the limits again; a file that is bad changes nothing.
+    fn reload(&mut self) {
+        match self.settings.layers.read() {
+            Ok(limits) => {
+                self.watch.reload(limits.thresholds, limits.durations);
+                say("watchdog: limits read again");
+            }
+            Err(fault) => say(&format!(
+                "{}\nwatchdog: the limits in force stay as they are",
+                rendered(&fault)
+            )),
+        }
+    }
+
     /// Whatever is to be done now: begin a look, end one, or only glance at the host.
-    fn round(&mut self, rounds: &mut Rounds) -> Option<Cause> {
+    fn round(&mut self, rounds: &mut Rounds, job: Option<&Job>) -> Option<Cause> {
         let now = Instant::now();
         let answer = self.gpus.answer();
         let due = rounds.looking.is_none() && (now >= rounds.next || self.is_urgent(rounds));
@@ -123,7 +152,7 @@ impl Patrol<'_> {
         };
         rounds.looking = Some(since);
         let late = now >= rounds.asked + self.settings.gpu_timeout;
-        let reading = self.look(late, answer, rounds)?;
+        let reading = self.look(late, answer, rounds, job)?;
         rounds.looking = None;
         rounds.looks += 1;
         rounds.next =
@@ -131,7 +160,7 @@ impl Patrol<'_> {
         let report = self.take(&reading);
         rounds.alarmed = report.verdict == Safety::Abort;
         let cause = self.judge(&report, rounds.looks);
-        if matches!(cause, Some(Cause::Breach(_))) && !self.is_confirmed(&report) {
+        if matches!(cause, Some(Cause::Breach(_))) && !self.is_confirmed(&report, job) {
             say("watchdog: looked at again, it is past no limit; the job goes on");
             rounds.alarmed = false;
             return None;
@@ -142,11 +171,11 @@ impl Patrol<'_> {
     /// Whether the host cannot wait for the next look to come due.
     fn is_urgent(&mut self, rounds: &mut Rounds) -> bool {
         let host = self.glance(rounds);
-        !rounds.alarmed && self.watch.host_aborts(&host)
+        !rounds.alarmed && self.watch.host_aborts(self.started.elapsed(), &host)
     }
 
     fn glance(&mut self, rounds: &mut Rounds) -> HostReading {
-        let host = (self.host)();
+        let host = self.host();
         let most = HOST_LOOK.min(self.settings.interval);
         rounds.glance = self.watch.glance(&host, most);
         host
@@ -154,29 +183,60 @@ impl Patrol<'_> {
 
     /// Whether a job that is being stopped can no longer be waited for.
     pub(super) fn cannot_wait(&mut self) -> bool {
-        let host = (self.host)();
+        let host = self.host();
         self.watch.cannot_wait(&host)
     }
 
+    fn host(&mut self) -> HostReading {
+        let mut host = (self.host)();
+        let share = |g: &gpuc_core::safety::GroupReading| g.held_mib / g.limit_mib;
+        let own = self.groups.as_ref().and_then(nearest);
+        host.group = host
+            .group
+            .into_iter()
+            .chain(own)
+            .max_by(|a, b| share(a).total_cmp(&share(b)));
+        host
+    }
+
+    /// The job's processes and memory, read anew where a limit depends on it.
+    fn job(&mut self, job: Option<&Job>) -> JobReading {
+        let Some(job) = job else {
+            return JobReading::default();
+        };
+        let t = self.watch.thresholds();
+        let needed = [Limit::JobVram, Limit::JobRss].map(|l| l.get(t).is_some());
+        let now = Instant::now();
+        match &self.job {
+            Some((read, last)) if needed == [false; 2] && now < *read + JOB_LOOK => last.clone(),
+            _ => {
+                let reading = job.reading();
+                self.job = Some((now, reading.clone()));
+                reading
+            }
+        }
+    }
+
     /// A fresh sample, within one interval, before a job is stopped for what may be over.
-    fn is_confirmed(&mut self, report: &Report) -> bool {
+    fn is_confirmed(&mut self, report: &Report, job: Option<&Job>) -> bool {
         if self.settings.place != Place::Run {
             return true;
         }
-        let fresh = |metric: &str| {
-            let of = |b: &Breach| b.level == Level::Abort && b.metric.starts_with(metric);
-            report.breaches.iter().any(of)
-        };
+        let aborts = report.breaches.iter().filter(|b| b.level == Level::Abort);
+        // What does not need the GPUs does not wait for them.
+        let of_gpus_alone = aborts
+            .filter_map(|b| Limit::of_metric(&b.metric))
+            .all(Limit::is_of_gpus);
         let most = self.settings.interval.min(self.settings.gpu_timeout);
-        let gpus = if fresh("gpu_") && !fresh("host_") {
+        let gpus = if of_gpus_alone {
             self.gpus.answer_within(most)
         } else {
             None
         };
         let why = "not asked again in time".to_owned();
         let gpus = gpus.unwrap_or(GpuReadings::NotAwaited(why));
-        let host = (self.host)();
-        self.watch.confirms(report, &Reading { gpus, host })
+        let (host, job) = (self.host(), self.job(job));
+        self.watch.confirms(report, &Reading { gpus, host, job })
     }
 
     /// A reading, as soon as there is one to be had or to be given up.
@@ -185,11 +245,12 @@ impl Patrol<'_> {
         late: bool,
         answer: Option<GpuReadings>,
         rounds: &mut Rounds,
+        job: Option<&Job>,
     ) -> Option<Reading> {
         let host = self.glance(rounds);
         let gpus = if let Some(answer) = answer {
             answer
-        } else if self.watch.host_aborts(&host) {
+        } else if self.watch.host_aborts(self.started.elapsed(), &host) {
             GpuReadings::NotAwaited("GPUs not waited for: host memory is past its limit".to_owned())
         } else if self.gpus.is_gone() {
             GpuReadings::Failed("asking the GPUs failed inside the watchdog".to_owned())
@@ -199,7 +260,8 @@ impl Patrol<'_> {
         } else {
             return None;
         };
-        Some(Reading { gpus, host })
+        let job = self.job(job);
+        Some(Reading { gpus, host, job })
     }
 
     fn take(&mut self, reading: &Reading) -> Report {
@@ -224,15 +286,15 @@ impl Patrol<'_> {
     }
 
     /// A job that was over before its first look: the host at least was there to be read.
-    fn last_look(&mut self, looks: u64) {
+    fn last_look(&mut self, looks: u64, job: &Job) {
         if looks > 0 {
             return;
         }
         let gpus = self.gpus.answer().unwrap_or_else(|| {
             GpuReadings::NotAwaited("GPUs not waited for: the job had ended".to_owned())
         });
-        let host = (self.host)();
-        self.take(&Reading { gpus, host });
+        let (host, job) = (self.host(), self.job(Some(job)));
+        self.take(&Reading { gpus, host, job });
     }
 }
 
@@ -274,7 +336,9 @@ mod tests {
             signals,
             gpus: Worker::start("gpus", gpus).unwrap(),
             host: Box::new(host),
-            watch: Watch::new(settings.thresholds, settings.blindness, settings.sustain),
+            groups: None,
+            job: None,
+            watch: settings.watch(),
             outputs: Outputs::open(settings).unwrap(),
             started: Instant::now(),
         }

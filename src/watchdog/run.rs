@@ -9,9 +9,10 @@ use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::{Action, HostReading};
 use gpuc_core::units::round_to;
+use gpuc_rig::host::Groups;
 use gpuc_rig::supervise::{Cgroup, Ended, Job, Signals, SpawnError, Stop, Stopped};
 
-use super::output::{Outputs, say};
+use super::output::{Outputs, rendered, say};
 use super::patrol::{Cause, Patrol};
 use super::remedies::Remedies;
 use super::settings::{JobSettings, Settings};
@@ -40,6 +41,7 @@ pub(super) fn supervise<'a>(
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
     let cgroup = cgroup(wanted)?;
+    let groups = cgroup.as_ref().map(|c| Groups::only(c.path()));
     // Before there are other threads: what holds the job is a fork of this process.
     let mut job = match Job::spawn(
         &signals,
@@ -52,6 +54,7 @@ pub(super) fn supervise<'a>(
         Err(e) => return Ok(not_started(e)),
     };
     let mut patrol = patrol(settings, &signals, outputs, host)?;
+    patrol.groups = groups;
     let walked = catch_unwind(AssertUnwindSafe(|| patrol.walk(Some(&mut job))));
     let end = match walked {
         Ok(Ok(Cause::Breach(which))) if !job.has_ended() => {
@@ -92,7 +95,7 @@ pub(super) fn supervise<'a>(
         }
     }
     if let Some(path) = &wanted.svg {
-        patrol.outputs.draw(&settings.thresholds, path);
+        patrol.outputs.draw(patrol.watch.thresholds(), path);
     }
     match end.exit {
         Ok(exit) => patrol.outputs.settle(exit),
@@ -119,15 +122,7 @@ fn not_started(e: SpawnError) -> Exit {
         SpawnError::NotFound { .. } => Exit::Job(127),
         SpawnError::NotExecutable { .. } => Exit::Job(126),
     };
-    let fault = Fault::from(e);
-    let mut text = format!("ERROR [{}]: {fault}", fault.code());
-    if let Some(hint) = fault.hint() {
-        text += &format!("\n  hint: {hint}");
-    }
-    for cause in fault.causes().iter().take(1) {
-        text += &format!("\n  cause: {cause}");
-    }
-    say(&text);
+    say(&rendered(&Fault::from(e)));
     exit
 }
 

@@ -1,17 +1,15 @@
 //! The command line, checked: nothing behind this step can meet a contradiction.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gpuc_core::document::Thresholds;
 use gpuc_core::error::{Code, Fault};
-use gpuc_core::safety::{self, Actions, Blindness, Limits, Place};
+use gpuc_core::safety::{Actions, Blindness, Place, Watch};
 use gpuc_core::units::floor_bytes;
 
 use super::args::{Args, CgroupUse, RunArgs, Sub};
-use crate::read_input;
+use super::limits::{InForce, Layers};
 
 /// Shorter, and the watch itself could be felt.
 const SHORTEST: f64 = 0.05;
@@ -21,15 +19,17 @@ const LONGEST: f64 = 1e9;
 /// What the watchdog is to do.
 #[derive(Debug)]
 pub(super) struct Settings {
-    pub(super) thresholds: Thresholds,
+    pub(super) layers: Layers,
+    /// The limits, as they are at the start.
+    pub(super) limits: InForce,
+    /// Only say what they are.
+    pub(super) print_config: bool,
     pub(super) place: Place,
     pub(super) actions: Actions,
     /// How long a command or a program may take over an action.
     pub(super) action_timeout: Duration,
     pub(super) blindness: Blindness,
     pub(super) interval: Duration,
-    /// How long power must stay past its limit.
-    pub(super) sustain: Duration,
     pub(super) gpu_timeout: Duration,
     /// 0 for without end.
     pub(super) max_polls: u64,
@@ -72,14 +72,15 @@ impl Settings {
                 )
                 .with_hint("name a file"));
             }
+            Some(Sub::Run(_)) if args.print_config => (Place::Run, None),
             Some(Sub::Run(run)) => (Place::Run, Some(JobSettings::of(run)?)),
             None if args.watch => (Place::Watch, None),
             // What is drawn is drawn before anything is set.
             Some(Sub::Draw(_)) | None => (Place::Once, None),
         };
-        let (interval, sustain) = match place {
-            Place::Run => (1.0, 10.0),
-            Place::Once | Place::Watch => (5.0, 0.0),
+        let interval = match place {
+            Place::Run => 1.0,
+            Place::Once | Place::Watch => 5.0,
         };
         let actions = Actions::parse(args.on_breach.as_deref(), place)?;
         let blindness = Blindness {
@@ -87,14 +88,16 @@ impl Settings {
             // Alone, an alert has nothing to stop; any other action says what is guarded.
             aborts: !actions.only_alert(),
         };
+        let layers = Layers::of(&args, place)?;
         Ok(Self {
-            thresholds: thresholds(&args)?,
+            limits: layers.read()?,
+            layers,
+            print_config: args.print_config,
             place,
             actions,
             action_timeout: seconds(args.action_timeout.unwrap_or(20.0)),
             blindness,
             interval: seconds(args.interval.unwrap_or(interval).max(SHORTEST)),
-            sustain: seconds(args.sustain.unwrap_or(sustain)),
             gpu_timeout: seconds(args.gpu_timeout.unwrap_or(5.0)),
             max_polls: if args.watch {
                 args.max_polls.unwrap_or(0)
@@ -107,6 +110,18 @@ impl Settings {
             log: args.log,
             job,
         })
+    }
+}
+
+impl Settings {
+    /// A watch by the limits as they are at the start.
+    pub(super) fn watch(&self) -> Watch {
+        let InForce {
+            thresholds,
+            durations,
+            ..
+        } = &self.limits;
+        Watch::new(*thresholds, self.blindness, durations.clone())
     }
 }
 
@@ -134,42 +149,6 @@ impl JobSettings {
     }
 }
 
-fn seconds(s: f64) -> Duration {
+pub(super) fn seconds(s: f64) -> Duration {
     Duration::try_from_secs_f64(s.min(LONGEST)).unwrap_or(Duration::MAX)
-}
-
-/// The limits that flags name.
-pub(super) fn flags(args: &Args) -> Limits {
-    Limits {
-        power_pct_max: args.power_max,
-        gpu_temp_c_max: args.temp_max,
-        vram_pct_max: args.vram_max,
-        host_mem_pct_max: args.host_mem_max,
-        host_avail_mib_min: args.host_avail_min,
-        warn_fraction: args.warn_fraction,
-    }
-}
-
-/// The defaults, the thresholds file over them, the flags over both.
-pub(super) fn thresholds(args: &Args) -> Result<Thresholds, Fault> {
-    let mut file = Limits::default();
-    if let Some(path) = &args.config {
-        let bytes = read_input(path, "thresholds file", Code::InputBadWatchdogConfig)?;
-        let (limits, warnings) = safety::config(&bytes).map_err(|e| {
-            let fault = Fault::from(e);
-            let mut named = Fault::new(fault.code(), format!("{}: {fault}", path.display()));
-            if let Some(hint) = fault.hint() {
-                named = named.with_hint(hint);
-            }
-            match fault.causes().into_iter().next() {
-                Some(cause) => named.with_cause(cause),
-                None => named,
-            }
-        })?;
-        for warning in warnings {
-            let _ = writeln!(std::io::stderr(), "warning: {}: {warning}", path.display());
-        }
-        file = limits;
-    }
-    Ok(flags(args).over(file.over(Thresholds::default())))
 }

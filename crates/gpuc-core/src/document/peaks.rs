@@ -17,6 +17,21 @@ pub struct Thresholds {
     pub host_mem_pct_max: f64,
     /// Host memory available, MiB.
     pub host_avail_mib_min: f64,
+    /// Swap used, %; none when absent, as with all below.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap_pct_max: Option<f64>,
+    /// Share of the last ten seconds in which all tasks waited for memory, %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi_full_avg10_max: Option<f64>,
+    /// Memory of the tightest control group that cannot be given back, % of its limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_mem_pct_max: Option<f64>,
+    /// VRAM of the job, all GPUs together, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_vram_mib_max: Option<f64>,
+    /// Resident memory of the job's processes together, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_rss_mib_max: Option<f64>,
     /// Share of a limit at which a warning starts.
     pub warn_fraction: f64,
 }
@@ -29,6 +44,11 @@ impl Default for Thresholds {
             vram_pct_max: 98.0,
             host_mem_pct_max: 90.0,
             host_avail_mib_min: 2000.0,
+            swap_pct_max: None,
+            psi_full_avg10_max: None,
+            cgroup_mem_pct_max: None,
+            job_vram_mib_max: None,
+            job_rss_mib_max: None,
             warn_fraction: 0.9,
         }
     }
@@ -115,6 +135,36 @@ pub struct Sample {
     pub host_avail_mib: Option<f64>,
     /// Whose memory that is.
     pub mem_source: Option<MemSource>,
+    /// Why clocks are held down, on any GPU, idleness left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpu_throttle_reasons: Vec<String>,
+    /// Errors of VRAM that could not be corrected, all GPUs together, since the driver was loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gpu_ecc_errors: Option<u64>,
+    /// Errors (Xid) that the driver has reported since the look before.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub gpu_xids: Vec<u64>,
+    /// VRAM of the job, all GPUs together, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_vram_mib: Option<f64>,
+    /// Resident memory of the job's processes, MiB; what they share counts once for each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_rss_mib: Option<f64>,
+    /// Swap used, %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub swap_pct: Option<f64>,
+    /// Share of the last ten seconds in which all tasks waited for memory (PSI), %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi_full_avg10: Option<f64>,
+    /// What the control group nearest its limit holds and cannot give back, % of that limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_mem_pct: Option<f64>,
+    /// The same in MiB: anonymous and shared memory, not the page cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_mem_held_mib: Option<f64>,
+    /// That group's limit, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_mem_limit_mib: Option<f64>,
     /// What could not be read, and why.
     pub notes: Vec<String>,
 }
@@ -190,4 +240,25 @@ pub struct Peaks {
     pub elapsed_s: Option<f64>,
     /// Polls at which GPUs that had answered before did not.
     pub blind_polls: u64,
+    /// Most VRAM of the job, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_job_vram_mib: Option<f64>,
+    /// Most resident memory of the job, MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_job_rss_mib: Option<f64>,
+    /// Most swap used, %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_swap_pct: Option<f64>,
+    /// Most pressure on memory, %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_psi_full_avg10: Option<f64>,
+    /// Nearest that a control group came to its limit of memory, %.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_cgroup_mem_pct: Option<f64>,
+    /// Every reason for which clocks were held down.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub throttle_reasons: Vec<String>,
+    /// Every error (Xid) that the driver reported, by number.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub xids: Vec<u64>,
 }

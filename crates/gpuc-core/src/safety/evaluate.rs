@@ -1,39 +1,9 @@
 //! One sample: the worst of several GPUs, and what it means against the limits.
 
-use crate::document::{Breach, Level, MemSource, Safety, Sample, Thresholds};
+use super::limit::Limit;
+use super::reading::{GpuReading, HostReading};
+use crate::document::{Breach, Level, Safety, Sample, Thresholds};
 use crate::units::round_to;
-
-/// One GPU's readings; a missing one is explained in its notes.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct GpuReading {
-    /// Power drawn, W.
-    pub power_w: Option<f64>,
-    /// The card's own power limit, W.
-    pub power_limit_w: Option<f64>,
-    /// Temperature, °C.
-    pub temp_c: Option<f64>,
-    /// VRAM used, MiB.
-    pub vram_used_mib: Option<f64>,
-    /// VRAM, MiB.
-    pub vram_total_mib: Option<f64>,
-    /// Utilisation, %.
-    pub util_pct: Option<f64>,
-    /// Why readings are missing.
-    pub notes: Vec<String>,
-}
-
-/// The host's memory.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct HostReading {
-    /// All of it, MiB.
-    pub total_mib: Option<f64>,
-    /// What could still be had, MiB.
-    pub avail_mib: Option<f64>,
-    /// Whose memory it is.
-    pub source: Option<MemSource>,
-    /// Why readings are missing, and what to know about those that are not.
-    pub notes: Vec<String>,
-}
 
 impl GpuReading {
     /// Whether any limit can be held against this GPU.
@@ -68,7 +38,8 @@ fn largest(values: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     values.flatten().reduce(f64::max)
 }
 
-/// The worst of all GPUs, each percentage beside its own GPU's pair of numbers, and the host.
+/// The worst of all GPUs, each percentage beside its own GPU's pair of numbers, and the host. What
+/// is known of the job is not filled in.
 ///
 /// `gpus` is `None` when no GPU could be asked at all.
 pub fn sample(gpus: Option<&[GpuReading]>, host: &HostReading) -> Sample {
@@ -79,6 +50,19 @@ pub fn sample(gpus: Option<&[GpuReading]>, host: &HostReading) -> Sample {
         (Some(total), Some(avail)) => percent(Some(total - avail), Some(total)),
         _ => None,
     };
+    let swapped = match (host.swap_total_mib, host.swap_free_mib) {
+        (Some(total), Some(free)) => percent(Some(total - free), Some(total)),
+        _ => None,
+    };
+    let in_group = host
+        .group
+        .and_then(|g| percent(Some(g.held_mib), Some(g.limit_mib)).map(|pct| (pct, g)));
+    let mut gpu_throttle_reasons: Vec<String> = Vec::new();
+    for reason in all.iter().flat_map(|g| &g.throttle_reasons) {
+        if !gpu_throttle_reasons.contains(reason) {
+            gpu_throttle_reasons.push(reason.clone());
+        }
+    }
     let several = all.len() > 1;
     let mut notes: Vec<String> = Vec::new();
     for (i, gpu) in all.iter().enumerate() {
@@ -104,6 +88,19 @@ pub fn sample(gpus: Option<&[GpuReading]>, host: &HostReading) -> Sample {
         host_mem_pct: used.map(|p| round_to(p, 1)),
         host_avail_mib: host.avail_mib.map(|m| round_to(m, 1)),
         mem_source: host.source,
+        gpu_throttle_reasons,
+        gpu_ecc_errors: all
+            .iter()
+            .filter_map(|g| g.ecc_errors)
+            .reduce(u64::saturating_add),
+        gpu_xids: all.iter().flat_map(|g| g.xids.iter().copied()).collect(),
+        job_vram_mib: None,
+        job_rss_mib: None,
+        swap_pct: swapped.map(|p| round_to(p, 1)),
+        psi_full_avg10: host.psi_full_avg10,
+        cgroup_mem_pct: in_group.map(|(pct, _)| round_to(pct, 1)),
+        cgroup_mem_held_mib: in_group.map(|(_, g)| round_to(g.held_mib, 1)),
+        cgroup_mem_limit_mib: in_group.map(|(_, g)| round_to(g.limit_mib, 1)),
         notes,
     }
 }
@@ -111,38 +108,31 @@ pub fn sample(gpus: Option<&[GpuReading]>, host: &HostReading) -> Sample {
 /// Every metric near or past its limit, in the order of the limits.
 pub fn judge(s: &Sample, t: &Thresholds) -> Vec<Breach> {
     let mut out = Vec::new();
-    let mut push = |metric: &str, value: f64, line: f64, level: Level| {
+    for limit in Limit::ALL {
+        let (Some(metric), Some(value), Some(line)) =
+            (limit.metric(), limit.value(s), limit.get(t))
+        else {
+            continue;
+        };
+        let warn = if limit == Limit::HostAvailable {
+            // A fraction of 0 would put this line at infinity, which no document can hold.
+            Some(line / t.warn_fraction).filter(|warn| warn.is_finite())
+        } else {
+            Some(line * t.warn_fraction)
+        };
+        let (threshold, level) = if limit.is_past(value, line) {
+            (line, Level::Abort)
+        } else if let Some(warn) = warn.filter(|warn| limit.is_past(value, *warn)) {
+            (warn, Level::Warn)
+        } else {
+            continue;
+        };
         out.push(Breach {
             metric: metric.to_owned(),
             value,
-            threshold: round_to(line, 1),
+            threshold: round_to(threshold, 1),
             level,
         });
-    };
-    let at_most = [
-        ("gpu_power_pct", s.gpu_power_pct, t.power_pct_max),
-        ("gpu_temp_c", s.gpu_temp_c, t.gpu_temp_c_max),
-        ("gpu_vram_pct", s.gpu_vram_pct, t.vram_pct_max),
-        ("host_mem_pct", s.host_mem_pct, t.host_mem_pct_max),
-    ];
-    for (metric, value, max) in at_most {
-        let Some(value) = value else { continue };
-        let warn = max * t.warn_fraction;
-        if value >= max {
-            push(metric, value, max, Level::Abort);
-        } else if value >= warn {
-            push(metric, value, warn, Level::Warn);
-        }
-    }
-    if let Some(value) = s.host_avail_mib {
-        let min = t.host_avail_mib_min;
-        // A fraction of 0 would put this line at infinity, which no document can hold.
-        let warn = min / t.warn_fraction;
-        if value <= min {
-            push("host_avail_mib", value, min, Level::Abort);
-        } else if warn.is_finite() && value <= warn {
-            push("host_avail_mib", value, warn, Level::Warn);
-        }
     }
     out
 }
@@ -170,7 +160,7 @@ mod tests {
             vram_used_mib: used,
             vram_total_mib: total,
             util_pct: util,
-            notes: Vec::new(),
+            ..GpuReading::default()
         }
     }
 

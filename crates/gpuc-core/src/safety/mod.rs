@@ -5,10 +5,20 @@
 
 mod action;
 mod evaluate;
+mod headroom;
+mod hold;
+mod job;
+mod limit;
+mod planned;
+mod reading;
 mod thresholds;
 mod watch;
 
 pub use action::{Action, ActionError, Actions, Place};
-pub use evaluate::{GpuReading, HostReading, judge, sample};
-pub use thresholds::{ConfigError, Limits, config};
-pub use watch::{Blindness, GpuReadings, Reading, Watch};
+pub use evaluate::{judge, sample};
+pub use hold::Durations;
+pub use limit::Limit;
+pub use planned::{PlannedError, planned};
+pub use reading::{GpuReading, GpuReadings, GroupReading, HostReading, JobReading, Reading};
+pub use thresholds::{Config, ConfigError, Limits, config};
+pub use watch::{Blindness, Watch};

@@ -1,64 +1,55 @@
-//! The limits: defaults, a thresholds file over them, flags over both.
+//! The limits that somebody gave: a thresholds file over the defaults, flags over both.
+
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::hold::Durations;
+use super::limit::Limit;
 use crate::document::Thresholds;
 use crate::error::{Code, Coded};
 use crate::json::{self, JsonError};
 
-/// Limits that were given, each on its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Limits {
-    /// GPU power, % of the card's own limit.
-    pub power_pct_max: Option<f64>,
-    /// GPU temperature, °C.
-    pub gpu_temp_c_max: Option<f64>,
-    /// VRAM used, %.
-    pub vram_pct_max: Option<f64>,
-    /// Host memory used, %.
-    pub host_mem_pct_max: Option<f64>,
-    /// Host memory available, MiB.
-    pub host_avail_mib_min: Option<f64>,
-    /// Share of a limit at which a warning starts.
-    pub warn_fraction: Option<f64>,
-}
+/// Limits that were given, each on its own; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Limits(Vec<(Limit, Option<f64>)>);
 
 impl Limits {
-    /// `base` with what was given in its place.
-    #[must_use]
-    pub fn over(&self, base: Thresholds) -> Thresholds {
-        Thresholds {
-            power_pct_max: self.power_pct_max.unwrap_or(base.power_pct_max),
-            gpu_temp_c_max: self.gpu_temp_c_max.unwrap_or(base.gpu_temp_c_max),
-            vram_pct_max: self.vram_pct_max.unwrap_or(base.vram_pct_max),
-            host_mem_pct_max: self.host_mem_pct_max.unwrap_or(base.host_mem_pct_max),
-            host_avail_mib_min: self.host_avail_mib_min.unwrap_or(base.host_avail_mib_min),
-            warn_fraction: self.warn_fraction.unwrap_or(base.warn_fraction),
-        }
+    /// Gives one more.
+    pub fn give(&mut self, limit: Limit, value: Option<f64>) {
+        self.0.push((limit, value));
     }
 
-    fn slot(&mut self, key: &str) -> Option<&mut Option<f64>> {
-        Some(match key {
-            "power_pct_max" => &mut self.power_pct_max,
-            "gpu_temp_c_max" => &mut self.gpu_temp_c_max,
-            "vram_pct_max" => &mut self.vram_pct_max,
-            "host_mem_pct_max" => &mut self.host_mem_pct_max,
-            "host_avail_mib_min" => &mut self.host_avail_mib_min,
-            "warn_fraction" => &mut self.warn_fraction,
-            _ => return None,
-        })
+    /// Whether this one was given.
+    pub fn has(&self, limit: Limit) -> bool {
+        self.0.iter().any(|(l, _)| *l == limit)
+    }
+
+    /// `base` with what was given in its place.
+    #[must_use]
+    pub fn over(&self, mut base: Thresholds) -> Thresholds {
+        for (limit, value) in &self.0 {
+            limit.set(&mut base, *value);
+        }
+        base
     }
 }
 
-/// The known keys, each with the flag that says the same.
-const KEYS: [(&str, &str); 6] = [
-    ("power_pct_max", "power_max"),
-    ("gpu_temp_c_max", "temp_max"),
-    ("vram_pct_max", "vram_max"),
-    ("host_mem_pct_max", "host_mem_max"),
-    ("host_avail_mib_min", "host_avail_min"),
-    ("warn_fraction", "warn_fraction"),
-];
+/// What a thresholds file says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// Its limits.
+    pub limits: Limits,
+    /// How long a limit must be passed.
+    pub durations: Durations,
+    /// What its writer should be told about it.
+    pub warnings: Vec<String>,
+}
+
+/// The key under which durations stand.
+const SUSTAIN: &str = "sustain_s";
+/// A day: what takes longer is no breach any more.
+const LONGEST_S: f64 = 86400.0;
 
 /// Why a thresholds file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +61,28 @@ pub enum ConfigError {
     #[error("the watchdog's thresholds file must hold an object of limits")]
     NotAnObject,
     /// A limit that is none.
-    #[error("{key} must be a finite number, 0 or more; it is {value}")]
+    #[error("{key} must be a number from 0 to {most}{or_null}; it is {value}")]
     BadLimit {
         /// Which one.
+        key: &'static str,
+        /// The most that it may be.
+        most: f64,
+        /// Whether there may be none.
+        or_null: &'static str,
+        /// What it is, cut to a readable length.
+        value: String,
+    },
+    /// A duration that is none.
+    #[error("{SUSTAIN}.{key} must be seconds from 0 to {LONGEST_S}; it is {value}")]
+    BadDuration {
+        /// Whose.
         key: &'static str,
         /// What it is, cut to a readable length.
         value: String,
     },
+    /// Durations that are no object.
+    #[error("{SUSTAIN} must hold an object of limits, each with its seconds; it is {0}")]
+    BadDurations(String),
 }
 
 impl Coded for ConfigError {
@@ -92,40 +98,77 @@ impl Coded for ConfigError {
 ///
 /// Unknown keys are ignored; one that is nearly a known key is a limit that would not be enforced,
 /// so it gets a warning.
-pub fn config(bytes: &[u8]) -> Result<(Limits, Vec<String>), ConfigError> {
+pub fn config(bytes: &[u8]) -> Result<Config, ConfigError> {
     let document: Value = json::read(bytes).map_err(ConfigError::Json)?;
     let Value::Object(map) = document else {
         return Err(ConfigError::NotAnObject);
     };
-    let mut limits = Limits::default();
-    for (key, _) in KEYS {
-        if let (Some(value), Some(slot)) = (map.get(key), limits.slot(key)) {
-            *slot = Some(limit(key, value)?);
+    let mut config = Config {
+        warnings: near_misses(&map),
+        ..Config::default()
+    };
+    for limit in Limit::ALL {
+        if let Some(value) = map.get(limit.key()) {
+            config.limits.give(limit, number(limit, value)?);
         }
     }
-    Ok((limits, near_misses(&map)))
+    if let Some(given) = map.get(SUSTAIN) {
+        let Value::Object(given) = given else {
+            return Err(ConfigError::BadDurations(excerpt(given)));
+        };
+        for (key, value) in given {
+            match Limit::of_key(key).filter(|l| l.metric().is_some()) {
+                Some(limit) => config.durations.give(limit, duration(limit, value)?),
+                None if key.starts_with('_') => {}
+                None => config.warnings.push(format!(
+                    "{SUSTAIN} gives {key:?} a duration, which is no limit; it is ignored"
+                )),
+            }
+        }
+    }
+    Ok(config)
 }
 
-fn limit(key: &'static str, value: &Value) -> Result<f64, ConfigError> {
-    match value {
-        Value::Number(n) => n.as_f64().filter(|x| x.is_finite() && *x >= 0.0),
-        _ => None,
+fn number(limit: Limit, value: &Value) -> Result<Option<f64>, ConfigError> {
+    if value.is_null() && limit.is_optional() {
+        return Ok(None);
     }
-    .ok_or_else(|| {
-        let mut text: String = value.to_string().chars().take(40).collect();
-        if text.len() < value.to_string().len() {
-            text.push('…');
-        }
-        ConfigError::BadLimit { key, value: text }
-    })
+    let given = value.as_f64().filter(|x| (0.0..=limit.most()).contains(x));
+    match given {
+        Some(x) => Ok(Some(x)),
+        None => Err(ConfigError::BadLimit {
+            key: limit.key(),
+            most: limit.most(),
+            or_null: if limit.is_optional() { ", or null" } else { "" },
+            value: excerpt(value),
+        }),
+    }
+}
+
+fn duration(limit: Limit, value: &Value) -> Result<Duration, ConfigError> {
+    value
+        .as_f64()
+        .filter(|s| (0.0..=LONGEST_S).contains(s))
+        .and_then(|s| Duration::try_from_secs_f64(s).ok())
+        .ok_or_else(|| ConfigError::BadDuration {
+            key: limit.key(),
+            value: excerpt(value),
+        })
+}
+
+fn excerpt(value: &Value) -> String {
+    let whole = value.to_string();
+    let mut text: String = whole.chars().take(40).collect();
+    if text.len() < whole.len() {
+        text.push('…');
+    }
+    text
 }
 
 fn near_misses(map: &Map<String, Value>) -> Vec<String> {
     let mut out = Vec::new();
-    for key in map
-        .keys()
-        .filter(|k| !KEYS.iter().any(|(known, _)| known == k))
-    {
+    let known = |key: &str| key == SUSTAIN || Limit::of_key(key).is_some();
+    for key in map.keys().filter(|key| !known(key)) {
         if let Some(meant) = nearest(key) {
             out.push(format!(
                 "{key:?} is no limit and is ignored; did you mean {meant:?}?"
@@ -142,11 +185,14 @@ fn nearest(key: &str) -> Option<&'static str> {
         return None;
     }
     let key: String = key.trim().to_lowercase().replace(['-', ' ', '.'], "_");
-    let of = |(known, flag): (&'static str, &str)| {
-        let d = distance(&key, known).min(distance(&key, flag));
-        (d, known)
+    let of = |limit: Limit| {
+        let flag = limit.flag().trim_start_matches('-').replace('-', "_");
+        let d = distance(&key, limit.key()).min(distance(&key, &flag));
+        (d, limit.key())
     };
-    let (d, known) = KEYS.into_iter().map(of).min_by_key(|(d, _)| *d)?;
+    let limits = Limit::ALL.into_iter().map(of);
+    let all = limits.chain([(distance(&key, SUSTAIN), SUSTAIN)]);
+    let (d, known) = all.min_by_key(|(d, _)| *d)?;
     (d <= 3).then_some(known)
 }
 
@@ -179,39 +225,64 @@ mod tests {
 
     #[test]
     fn a_file_lies_over_the_defaults_and_flags_over_the_file() {
-        let (file, warnings) =
-            config(br#"{"_comment": "x", "gpu_temp_c_max": 60, "vram_pct_max": 0}"#).unwrap();
-        assert!(warnings.is_empty(), "{warnings:?}");
-        let flags = Limits {
-            gpu_temp_c_max: Some(70.0),
-            ..Limits::default()
-        };
-        let t = flags.over(file.over(Thresholds::default()));
+        let text = br#"{"_comment": "x", "gpu_temp_c_max": 60, "vram_pct_max": 0,
+                        "swap_pct_max": 50, "job_rss_mib_max": null}"#;
+        let file = config(text).unwrap();
+        assert!(file.warnings.is_empty(), "{:?}", file.warnings);
+        let (mut flags, mut plan) = (Limits::default(), Limits::default());
+        flags.give(Limit::Temperature, Some(70.0));
+        plan.give(Limit::JobRss, Some(1000.0));
+        let t = flags.over(file.limits.over(plan.over(Thresholds::default())));
         assert_eq!(
             (t.gpu_temp_c_max, t.vram_pct_max, t.power_pct_max),
             (70.0, 0.0, 95.0)
         );
+        assert_eq!((t.swap_pct_max, t.job_rss_mib_max), (Some(50.0), None));
+        assert!(file.limits.has(Limit::JobRss) && !file.limits.has(Limit::JobVram));
     }
 
     #[test]
-    fn what_is_no_limit_is_refused() {
+    fn durations_are_given_by_limit() {
+        let text = br#"{"sustain_s": {"gpu_temp_c_max": 2.5, "_why": "spikes", "fan": 3,
+                        "warn_fraction": 1}}"#;
+        let file = config(text).unwrap();
+        let lasts = file.durations.get(Limit::Temperature);
+        assert_eq!(lasts, Some(Duration::from_millis(2500)));
+        assert_eq!(file.durations.get(Limit::Power), None);
+        assert_eq!(file.warnings.len(), 2, "{:?}", file.warnings);
+    }
+
+    #[test]
+    fn what_is_no_limit_is_refused_and_named() {
         let bad = [
-            "",
-            "null",
-            "[]",
-            "3",
-            "{",
-            r#"{"gpu_temp_c_max": null}"#,
-            r#"{"gpu_temp_c_max": "hot"}"#,
-            r#"{"gpu_temp_c_max": true}"#,
-            r#"{"gpu_temp_c_max": NaN}"#,
-            r#"{"gpu_temp_c_max": 1e999}"#,
-            r#"{"warn_fraction": -0.1}"#,
-            r#"{"warn_fraction": [0.9]}"#,
+            ("", "not JSON"),
+            ("null", "object"),
+            ("[]", "object"),
+            ("3", "object"),
+            ("{", "not JSON"),
+            (r#"{"gpu_temp_c_max": null}"#, "gpu_temp_c_max"),
+            (r#"{"gpu_temp_c_max": "hot"}"#, "\"hot\""),
+            (r#"{"gpu_temp_c_max": true}"#, "true"),
+            (r#"{"gpu_temp_c_max": NaN}"#, "not JSON"),
+            (r#"{"gpu_temp_c_max": 1e999}"#, "not JSON"),
+            (r#"{"gpu_temp_c_max": 1001}"#, "from 0 to 1000"),
+            (r#"{"warn_fraction": -0.1}"#, "from 0 to 1"),
+            (r#"{"warn_fraction": 1.1}"#, "from 0 to 1"),
+            (r#"{"warn_fraction": [0.9]}"#, "[0.9]"),
+            (r#"{"swap_pct_max": "no"}"#, "or null"),
+            (r#"{"job_vram_mib_max": 1e300}"#, "job_vram_mib_max"),
+            (r#"{"sustain_s": 10}"#, "object"),
+            (
+                r#"{"sustain_s": {"power_pct_max": -1}}"#,
+                "sustain_s.power_pct_max",
+            ),
+            (r#"{"sustain_s": {"power_pct_max": null}}"#, "seconds"),
+            (r#"{"sustain_s": {"power_pct_max": 1e9}}"#, "86400"),
         ];
-        for text in bad {
+        for (text, said) in bad {
             let e = config(text.as_bytes()).unwrap_err();
             assert_eq!(e.code().as_str(), "INPUT_BAD_WATCHDOG_CONFIG", "{text}");
+            assert!(e.to_string().contains(said), "{text}: {e}");
         }
     }
 
@@ -224,9 +295,14 @@ mod tests {
             ("powr_pct_max", "power_pct_max"),
             ("host_avail_mb_min", "host_avail_mib_min"),
             ("warn_fractoin", "warn_fraction"),
+            ("job_vram_max", "job_vram_mib_max"),
+            ("swap_max", "swap_pct_max"),
+            ("sustain", "sustain_s"),
         ];
         for (key, meant) in near {
-            let (limits, warnings) = config(format!("{{\"{key}\": 5}}").as_bytes()).unwrap();
+            let Config {
+                limits, warnings, ..
+            } = config(format!("{{\"{key}\": 5}}").as_bytes()).unwrap();
             assert_eq!(limits, Limits::default());
             assert!(
                 warnings.len() == 1 && warnings[0].contains(meant),
@@ -241,7 +317,9 @@ mod tests {
             "interval",
             "description",
         ] {
-            let (_, warnings) = config(format!("{{\"{key}\": 5}}").as_bytes()).unwrap();
+            let warnings = config(format!("{{\"{key}\": 5}}").as_bytes())
+                .unwrap()
+                .warnings;
             assert!(warnings.is_empty(), "{key}: {warnings:?}");
         }
     }
@@ -262,8 +340,9 @@ mod tests {
         #[test]
         fn no_object_panics(key in ".{0,60}", value in any::<f64>()) {
             let text = serde_json::json!({ key: value, "gpu_temp_c_max": value }).to_string();
-            if let Ok((limits, _)) = config(text.as_bytes()) {
-                prop_assert!(limits.gpu_temp_c_max.is_none_or(|x| x.is_finite() && x >= 0.0));
+            if let Ok(file) = config(text.as_bytes()) {
+                let t = file.limits.over(Thresholds::default());
+                prop_assert!((0.0..=1000.0).contains(&t.gpu_temp_c_max));
             }
         }
     }

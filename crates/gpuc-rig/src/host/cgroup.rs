@@ -15,34 +15,57 @@ pub struct Allowance {
     pub left: u64,
 }
 
+/// The control groups that may limit memory, from one to the root of their tree.
+#[derive(Debug, Clone)]
+pub struct Groups {
+    version: Version,
+    folders: Vec<PathBuf>,
+}
+
+impl Groups {
+    /// Those around this process; `root` is `/`, but for tests.
+    pub fn around(root: &Path) -> Option<Self> {
+        let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+        let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
+        let (version, group) = own_group(&groups)?;
+        let mount = mounts.lines().find_map(|line| parse_mount(line, version))?;
+        let top = root.join(mount.point.strip_prefix("/").ok()?);
+        let group = Path::new(group);
+        // Inside a container the mount may show a part of the tree only, or be that group itself.
+        let below = group.strip_prefix(&mount.root).ok().filter(|p| {
+            p.components()
+                .all(|c| matches!(c, Component::Normal(_) | Component::RootDir))
+        });
+        let own = match below {
+            Some(below) => top.join(below.strip_prefix("/").unwrap_or(below)),
+            None => top.clone(),
+        };
+        let folders = own.ancestors().take_while(|level| level.starts_with(&top));
+        Some(Self {
+            version,
+            folders: folders.map(Path::to_owned).collect(),
+        })
+    }
+
+    /// One group of version 2 and none above it.
+    pub fn only(folder: &Path) -> Self {
+        Self {
+            version: Version::Two,
+            folders: vec![folder.to_owned()],
+        }
+    }
+
+    /// The limits in force now, and what they leave.
+    pub fn limits(&self) -> impl Iterator<Item = Allowance> {
+        self.folders.iter().filter_map(|f| self.version.level(f))
+    }
+}
+
 /// What this process's memory groups leave it, or nothing where none limits it.
 ///
 /// `root` is `/`, but for tests.
 pub fn allowance(root: &Path) -> Option<Allowance> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    let (version, group) = own_group(&groups)?;
-    let mount = mounts.lines().find_map(|line| parse_mount(line, version))?;
-    let top = root.join(mount.point.strip_prefix("/").ok()?);
-    let group = Path::new(group);
-    // Inside a container the mount may show a part of the tree only, or be that group itself.
-    let below = group.strip_prefix(&mount.root).ok().filter(|p| {
-        p.components()
-            .all(|c| matches!(c, Component::Normal(_) | Component::RootDir))
-    });
-    let own = match below {
-        Some(below) => top.join(below.strip_prefix("/").unwrap_or(below)),
-        None => top.clone(),
-    };
-    let mut tightest: Option<Allowance> = None;
-    for level in own.ancestors().take_while(|level| level.starts_with(&top)) {
-        if let Some(here) = version.level(level)
-            && tightest.is_none_or(|t| here.left < t.left)
-        {
-            tightest = Some(here);
-        }
-    }
-    tightest
+    Groups::around(root)?.limits().min_by_key(|a| a.left)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

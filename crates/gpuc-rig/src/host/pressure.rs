@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use gpuc_core::document::MemSource;
-use gpuc_core::safety::HostReading;
-#[cfg(not(target_os = "linux"))]
+use gpuc_core::safety::{GroupReading, HostReading};
 use gpuc_core::units::mib;
 
+use super::cgroup::{Allowance, Groups};
 use super::platform;
 
 /// Where host memory is read, and whose it is.
@@ -15,6 +15,7 @@ pub struct HostPressure {
     #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
     root: PathBuf,
     source: Option<MemSource>,
+    groups: Option<Groups>,
 }
 
 impl HostPressure {
@@ -30,6 +31,7 @@ impl HostPressure {
         Self {
             root: root.to_owned(),
             source,
+            groups: Groups::around(root),
         }
     }
 
@@ -37,39 +39,68 @@ impl HostPressure {
     pub fn read(&self) -> HostReading {
         let mut reading = HostReading {
             source: self.source,
+            group: self.groups.as_ref().and_then(nearest),
             ..HostReading::default()
         };
-        match self.total_and_available() {
-            Ok((total, available)) => {
-                reading.total_mib = total;
-                reading.avail_mib = available;
-                if total.is_none() || available.is_none() {
-                    reading
-                        .notes
-                        .push("the system does not say how much memory is left".into());
-                } else if self.source == Some(MemSource::Wsl2Vm) {
-                    let note = "host memory is the WSL2 virtual machine's; Windows may have less";
-                    reading.notes.push(note.into());
-                }
+        match self.memory(&mut reading) {
+            Ok(()) if reading.total_mib.is_none() || reading.avail_mib.is_none() => {
+                let note = "the system does not say how much memory is left";
+                reading.notes.push(note.into());
             }
+            Ok(()) if self.source == Some(MemSource::Wsl2Vm) => {
+                let note = "host memory is the WSL2 virtual machine's; Windows may have less";
+                reading.notes.push(note.into());
+            }
+            Ok(()) => {}
             Err(why) => reading.notes.push(format!("no host memory reading: {why}")),
         }
         reading
     }
 
     #[cfg(target_os = "linux")]
-    fn total_and_available(&self) -> Result<(Option<f64>, Option<f64>), String> {
+    fn memory(&self, reading: &mut HostReading) -> Result<(), String> {
+        let pressure = std::fs::read_to_string(self.root.join("proc/pressure/memory"));
+        reading.psi_full_avg10 = pressure.ok().and_then(|text| full_avg10(&text));
         let path = self.root.join("proc/meminfo");
         let text = std::fs::read_to_string(&path)
             .map_err(|e| format!("{} cannot be read ({e})", path.display()))?;
-        Ok((meminfo(&text, "MemTotal:"), meminfo(&text, "MemAvailable:")))
+        reading.total_mib = meminfo(&text, "MemTotal:");
+        reading.avail_mib = meminfo(&text, "MemAvailable:");
+        reading.swap_total_mib = meminfo(&text, "SwapTotal:");
+        reading.swap_free_mib = meminfo(&text, "SwapFree:");
+        Ok(())
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn total_and_available(&self) -> Result<(Option<f64>, Option<f64>), String> {
+    #[allow(clippy::unused_self, reason = "Linux reads files below its root")]
+    fn memory(&self, reading: &mut HostReading) -> Result<(), String> {
         let memory = super::HostMemory::read().map_err(|e| e.to_string())?;
-        Ok((Some(mib(memory.total)), Some(mib(memory.available))))
+        reading.total_mib = Some(mib(memory.total));
+        reading.avail_mib = Some(mib(memory.available));
+        Ok(())
     }
+}
+
+/// The group that is nearest its limit, where one has a limit.
+pub fn nearest(groups: &Groups) -> Option<GroupReading> {
+    let share = |a: &Allowance| a.left as f64 / a.limit.max(1) as f64;
+    let nearest = groups
+        .limits()
+        .min_by(|a, b| share(a).total_cmp(&share(b)))?;
+    Some(GroupReading {
+        limit_mib: mib(nearest.limit),
+        held_mib: mib(nearest.limit.saturating_sub(nearest.left)),
+    })
+}
+
+/// The share of the last ten seconds in which all tasks waited, from /proc/pressure/memory.
+#[cfg(target_os = "linux")]
+fn full_avg10(text: &str) -> Option<f64> {
+    let line = text.lines().find_map(|l| l.strip_prefix("full "))?;
+    let avg10 = line
+        .split_ascii_whitespace()
+        .find_map(|w| w.strip_prefix("avg10="));
+    avg10?.parse().ok().filter(|x: &f64| x.is_finite())
 }
 
 /// A field of /proc/meminfo, which counts in KiB, as MiB.
@@ -108,6 +139,51 @@ mod tests {
         ]);
         let r = HostPressure::new(wsl.path()).read();
         assert_eq!((r.source, r.notes.len()), (Some(MemSource::Wsl2Vm), 1));
+    }
+
+    #[test]
+    fn swap_pressure_and_the_control_group_are_read_too() {
+        let r = root(&[
+            (
+                "proc/meminfo",
+                "MemTotal: 2048 kB\nSwapTotal: 4096 kB\nSwapFree: 1024 kB\n",
+            ),
+            (
+                "proc/pressure/memory",
+                "some avg10=9.00 avg60=0.00 avg300=0.00 total=1\n\
+                 full avg10=2.50 avg60=0.00 avg300=0.00 total=1\n",
+            ),
+            ("proc/self/cgroup", "0::/a/b\n"),
+            (
+                "proc/self/mountinfo",
+                "31 23 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+            ),
+            ("sys/fs/cgroup/a/memory.max", "104857600\n"),
+            (
+                "sys/fs/cgroup/a/memory.stat",
+                "anon 41943040\nfile 62914560\nshmem 10485760\n",
+            ),
+            ("sys/fs/cgroup/a/b/memory.max", "max\n"),
+        ]);
+        let r = HostPressure::new(r.path()).read();
+        assert_eq!((r.swap_total_mib, r.swap_free_mib), (Some(4.0), Some(1.0)));
+        assert_eq!(r.psi_full_avg10, Some(2.5));
+        // The page cache can be given back.
+        let group = GroupReading {
+            limit_mib: 100.0,
+            held_mib: 50.0,
+        };
+        assert_eq!(r.group, Some(group));
+        for text in [
+            "",
+            "full",
+            "full avg10=",
+            "full avg10=nan",
+            "full avg10=inf",
+            "some avg10=1",
+        ] {
+            assert_eq!(full_avg10(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gpuc_core::error::{Code, Coded};
+use gpuc_core::safety::JobReading;
+use gpuc_core::units::mib;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, tcsetpgrp};
@@ -206,18 +208,16 @@ impl Job {
         }
     }
 
-    /// The numbers of all its processes.
-    pub fn processes(&self) -> Vec<i32> {
-        self.tree().numbers()
-    }
-
-    /// What all its processes hold in memory, bytes.
-    pub fn resident(&self) -> u64 {
+    /// The numbers of all its processes, and what they hold in memory.
+    pub fn reading(&self) -> JobReading {
         let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
         let page = page.ok().flatten().and_then(|n| u64::try_from(n).ok());
-        self.tree()
-            .resident_pages()
-            .saturating_mul(page.unwrap_or(4096))
+        let (processes, pages) = self.tree().resident();
+        JobReading {
+            processes: Some(processes),
+            numbers_are_the_hosts: numbers_are_the_hosts(),
+            rss_mib: Some(mib(pages.saturating_mul(page.unwrap_or(4096)))),
+        }
     }
 
     /// The number of the job's first process.
@@ -398,6 +398,13 @@ impl Job {
     }
 }
 
+/// Whether processes have the numbers here that they have for the machine's kernel and its drivers.
+fn numbers_are_the_hosts() -> bool {
+    // The first namespace has this number in every kernel.
+    const FIRST: &str = "pid:[4026531836]";
+    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|ns| ns.as_os_str() == FIRST)
+}
+
 /// What a short wait has brought.
 enum Moment {
     Passed,
@@ -453,7 +460,7 @@ mod tests {
         while job.tree().running() < 3 {
             std::thread::yield_now();
         }
-        let numbers = job.processes();
+        let numbers = job.reading().processes.unwrap();
         let fell = catch_unwind(AssertUnwindSafe(|| {
             let _job = job;
             panic!("on purpose");
@@ -497,7 +504,7 @@ mod tests {
             std::thread::yield_now();
         }
         let guardian = job.guardian.as_ref().unwrap().pid;
-        let numbers = job.processes();
+        let numbers = job.reading().processes.unwrap();
         kill(guardian, Signal::SIGKILL).unwrap();
         while !job.has_ended() {
             std::thread::yield_now();

@@ -105,6 +105,8 @@ const FORWARDED: [Signal; 12] = [
 pub struct Signals {
     fd: SignalFd,
     original: SigSet,
+    /// Whether there was a terminal when we started.
+    terminal: bool,
 }
 
 impl Signals {
@@ -142,7 +144,11 @@ impl Signals {
             original.remove(signal);
         }
         let fd = SignalFd::with_flags(&caught, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-        Ok(Self { fd, original })
+        Ok(Self {
+            fd,
+            original,
+            terminal: has_terminal(),
+        })
     }
 
     /// Waits for a signal, for one of the others to become readable, or until a moment.
@@ -157,13 +163,23 @@ impl Signals {
                 Ok(Signal::SIGCHLD) => wake.child = true,
                 Ok(Signal::SIGTSTP) => wake.suspend = true,
                 Ok(other) => match Stop::of(other) {
-                    Some(stop) => wake.stop = wake.stop.or(Some(stop)),
+                    // A hang-up may mean less than that.
+                    Some(stop) if wake.stop.is_none_or(|s| s == Stop::HangUp) => {
+                        wake.stop = Some(stop);
+                    }
+                    Some(_) => {}
                     None => wake.forward.push(Forwarded(other)),
                 },
                 Err(_) => {}
             }
         }
         Ok(wake)
+    }
+
+    /// Whether the terminal that we were started on is gone: what else a hang-up may be is somebody's
+    /// wish that we read our settings again.
+    pub fn has_lost_its_terminal(&self) -> bool {
+        self.terminal && !has_terminal()
     }
 
     /// Pauses this process until it is told to go on.
@@ -179,6 +195,14 @@ impl Signals {
         let original = self.original;
         restore(command, original);
     }
+}
+
+/// Whether this process has a terminal to be hung up on.
+fn has_terminal() -> bool {
+    let mut how = std::fs::File::options();
+    how.read(true);
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut how, nix::libc::O_NOCTTY);
+    how.open("/dev/tty").is_ok()
 }
 
 #[allow(unsafe_code)]

@@ -80,14 +80,12 @@ impl Tree {
         members(&all(), self.root).len()
     }
 
-    /// What they hold in memory together, in pages; what they share counts once for each.
-    pub(super) fn resident_pages(self) -> u64 {
-        members(&all(), self.root).iter().map(|e| e.resident).sum()
-    }
-
-    /// The numbers of those that run.
-    pub(super) fn numbers(self) -> Vec<i32> {
-        members(&all(), self.root).iter().map(|e| e.pid).collect()
+    /// The numbers of those that run, and the pages that they hold in memory together; what they
+    /// share counts once for each.
+    pub(super) fn resident(self) -> (Vec<i32>, u64) {
+        let members = members(&all(), self.root);
+        let pages = members.iter().map(|e| e.resident).sum();
+        (members.iter().map(|e| e.pid).collect(), pages)
     }
 
     /// A signal to each.
