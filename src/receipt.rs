@@ -1,22 +1,23 @@
 //! `gpu-container-receipt`: its arguments, and one run.
 
-use std::fs::{self, OpenOptions};
+mod store;
+
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use gpuc_core::document::{Concentration, Peaks, Plan, Point, Receipt, Trace};
+use gpuc_core::document::{Concentration, Peaks, Plan, Profile, Receipt, Trace};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::receipt::{
-    Bench, BenchError, Envelope, Identity, Measured, Wanted, checked_plan, file_name, fold_peaks,
-    fold_routing, fold_vram, history, measure, point, prove, verdict,
+    Bench, BenchError, Envelope, Measured, Surroundings, Wanted, checked_plan, curve_table,
+    fold_peaks, fold_routing, history, measure, prove, verdict,
 };
 use gpuc_core::routing::{read_trace, report};
-use gpuc_rig::host::today;
 use gpuc_show::{html::Page, svg};
 
-use crate::deliver::{deliver_json, deliver_picture, read_input};
+use crate::deliver::{deliver_json, deliver_picture, read_document, read_input};
 use crate::plan::stored_points;
 use crate::shell::CommonArgs;
 use crate::values::{count, non_negative};
@@ -24,8 +25,6 @@ use crate::watchdog::read_track;
 
 /// The largest benchmark output that is read; a sweep of thousands of rows is a few megabytes.
 const LARGEST_BENCH: usize = 64 << 20;
-/// Points of one model, placement and date that a store may hold.
-const MOST_COPIES: u32 = 10_000;
 
 /// Hold a real run against its plan: is the measured speed under the ceiling, inside the forecast,
 /// above the floor? With --calibration-dir the measurement sharpens the next plan's forecast.
@@ -36,12 +35,12 @@ const MOST_COPIES: u32 = 10_000;
     args_override_self = true,
     after_help = "\
 Examples:
-  llama-bench -m model.gguf -ncmoe 28 -o json > bench.json
+  llama-bench -m model.gguf -ncmoe 28 -d 0,4096,16384 -o json > bench.json
   gpu-container-receipt --plan plan.json --bench bench.json
   gpu-container-receipt --plan plan.json --bench bench.json --peaks peaks.json \\
       --calibration-dir calibration --model-name Qwen3-30B-A3B --quant gguf-q4_k_m -o receipt.json
   gpu-container-receipt --history calibration
-  curl -s localhost:8080/metrics | gpu-container-receipt --plan plan.json --bench -
+  curl -s localhost:8080/metrics | gpu-container-receipt --plan plan.json --server -
 
 Exit status:
   0  the floor is cleared, at or under the ceiling
@@ -58,9 +57,13 @@ pub struct ReceiptArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["plan", "bench", "calibration_dir"])]
     history: Option<PathBuf>,
     /// llama-bench output (json, jsonl, csv, md or sql, log lines and all), a llama-server answer
-    /// with timings, or its /metrics (- for standard input)
-    #[arg(long, value_name = "FILE")]
-    bench: Option<PathBuf>,
+    /// with timings, or its /metrics (- for standard input); several files are read as one
+    #[arg(long, value_name = "FILE", num_args = 1.., action = clap::ArgAction::Set)]
+    bench: Vec<PathBuf>,
+    /// What llama-server says of its own speed, instead of --bench: an answer with timings, or its
+    /// /metrics (- for standard input)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bench", "history"])]
+    server: Option<PathBuf>,
     /// Measured decode rate; wins over --bench
     #[arg(long, value_name = "RATE", value_parser = non_negative)]
     decode_tok_s: Option<f64>,
@@ -85,6 +88,9 @@ pub struct ReceiptArgs {
     /// Date of the measurement [default: today]
     #[arg(long, value_name = "ISO")]
     created: Option<String>,
+    /// Profile of the rig, for the calibration point: its card and its driver
+    #[arg(long, value_name = "FILE", conflicts_with = "history")]
+    profile: Option<PathBuf>,
     /// The rig, for the calibration point
     #[arg(long, value_name = "TEXT")]
     rig: Option<String>,
@@ -136,23 +142,33 @@ pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
     let path = args.plan.clone().unwrap_or_default();
     let bytes = read_input(&path, "plan", Code::IoReadFailed)?;
     let plan = checked_plan(&bytes, &path.display().to_string()).map_err(Fault::from)?;
-    let measured = measured(&args, &plan)?;
+    let mut measured = measured(&args, &plan)?;
+    let profile: Option<Profile> = match &args.profile {
+        Some(path) => Some(read_document(path, "profile", Code::InputBadProfile)?),
+        None => None,
+    };
+    let (envelope, peaks) = args.peaks.as_deref().and_then(envelope).unzip();
+    // A map to hold it against is what makes the card's reading a measurement of the placement.
+    if !plan.memory_map.is_empty() {
+        let seen = envelope.as_ref().and_then(|e| e.gpu_vram_used_mib);
+        measured.vram_mib = measured.vram_mib.or(seen);
+    }
     let mut receipt = prove(&plan, &measured);
-    let mut seen = Seen {
+    let seen = Seen {
         routing: args.trace.as_deref().and_then(|p| routing(&args, p)),
-        peaks: None,
+        peaks: peaks.flatten(),
     };
     if let Some((_, report)) = &seen.routing {
         fold_routing(&mut receipt, report);
     }
-    if let Some((envelope, peaks)) = args.peaks.as_deref().and_then(envelope) {
-        seen.peaks = peaks;
-        fold_peaks(&mut receipt, &envelope);
-        if measured.vram_mib.is_none() {
-            fold_vram(&mut receipt, &plan, &envelope);
-        }
+    if let Some(envelope) = &envelope {
+        fold_peaks(&mut receipt, envelope);
     }
-    let kept = write_back(&args, &plan, &measured, &mut receipt)?;
+    let around = Surroundings {
+        hardware: profile.as_ref().map(|p| &p.hardware),
+        envelope: envelope.as_ref(),
+    };
+    let kept = store::write_back(&args, &plan, &measured, around, &mut receipt)?;
     let pictures = draw(&args, &plan, &receipt, &seen);
     if let Err(e) = pictures.and_then(|()| deliver_json(&receipt, args.out.as_deref())) {
         // No receipt, no point: the next try would add it a second time.
@@ -161,8 +177,12 @@ pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
         }
         return Err(e.into());
     }
-    for note in &receipt.notes {
-        say(note);
+    let curve = curve_table(&receipt.depth_curve);
+    for line in curve
+        .lines()
+        .chain(receipt.notes.iter().map(String::as_str))
+    {
+        say(line);
     }
     Ok(verdict(&plan, &measured))
 }
@@ -216,23 +236,18 @@ fn past(dir: &Path, out: Option<&Path>) -> anyhow::Result<Exit> {
 }
 
 fn measured(args: &ReceiptArgs, plan: &Plan) -> Result<Measured, Fault> {
-    let mut rows = 0;
-    let mut measured = match &args.bench {
-        None => Measured::default(),
-        Some(path) => {
-            let bytes = read_input(path, "benchmark", Code::IoReadFailed)?;
-            if bytes.len() > LARGEST_BENCH {
-                let name = path.display();
-                return Err(Fault::new(
-                    Code::InputNoBenchRows,
-                    format!("{name} is larger than {} MiB", LARGEST_BENCH >> 20),
-                )
-                .with_hint("pass the output of llama-bench, not a model or a whole log"));
-            }
-            let bench = Bench::read(&bytes);
-            rows = bench.rows.len();
-            measure(&bench, &Wanted::of(plan, args.depth))?
+    let bench = match (&args.server, args.bench.as_slice()) {
+        (Some(path), _) => Some(Bench::read_server(&read_bench(path)?)),
+        (None, []) => None,
+        (None, files) => {
+            let files: Result<Vec<_>, _> = files.iter().map(|path| read_bench(path)).collect();
+            Some(Bench::read_all(&files?))
         }
+    };
+    let rows = bench.as_ref().map_or(0, |b| b.rows.len());
+    let mut measured = match bench {
+        None => Measured::default(),
+        Some(bench) => measure(&bench, &Wanted::of(plan, args.depth))?,
     };
     if args.decode_tok_s.is_some() {
         measured = measured.given(args.decode_tok_s);
@@ -246,6 +261,19 @@ fn measured(args: &ReceiptArgs, plan: &Plan) -> Result<Measured, Fault> {
         return Err(BenchError::NoDecode { rows }.into());
     }
     Ok(measured)
+}
+
+fn read_bench(path: &Path) -> Result<Vec<u8>, Fault> {
+    let bytes = read_input(path, "benchmark", Code::IoReadFailed)?;
+    if bytes.len() > LARGEST_BENCH {
+        let name = path.display();
+        return Err(Fault::new(
+            Code::InputNoBenchRows,
+            format!("{name} is larger than {} MiB", LARGEST_BENCH >> 20),
+        )
+        .with_hint("pass the output of llama-bench, not a model or a whole log"));
+    }
+    Ok(bytes)
 }
 
 /// The routing and the report on it, or nothing and a warning.
@@ -284,83 +312,6 @@ fn envelope(path: &Path) -> Option<(Envelope, Option<Peaks>)> {
         say(&format!("WARN: --peaks {name}: {why}: left out"));
     }
     envelope
-}
-
-/// Adds the run to the calibration store, where one is named; the new file, if there is one.
-fn write_back(
-    args: &ReceiptArgs,
-    plan: &Plan,
-    measured: &Measured,
-    receipt: &mut Receipt,
-) -> Result<Option<PathBuf>, Fault> {
-    let Some(dir) = &args.calibration_dir else {
-        return Ok(None);
-    };
-    let Some(model) = args.model_name.clone().filter(|m| !m.is_empty()) else {
-        receipt
-            .notes
-            .push("no calibration point: --calibration-dir needs --model-name".into());
-        return Ok(None);
-    };
-    let who = Identity {
-        model,
-        quant: args.quant.clone(),
-        created: args.created.clone().unwrap_or_else(today),
-        rig: args.rig.clone(),
-        source: args.source.clone(),
-    };
-    match point(plan, measured, &who) {
-        Ok(point) => {
-            let path = store(dir, &point)?;
-            receipt
-                .notes
-                .push(format!("calibration point added: {}", path.display()));
-            Ok(Some(path))
-        }
-        Err(why) => {
-            receipt.notes.push(format!("no calibration point: {why}"));
-            Ok(None)
-        }
-    }
-}
-
-/// Writes a point into a file of its own; one that is there already is never touched, whoever
-/// else writes at the same time.
-fn store(dir: &Path, point: &Point) -> Result<PathBuf, Fault> {
-    let failed = |path: &Path, e: io::Error| {
-        Fault::new(
-            Code::IoWriteFailed,
-            format!("calibration point {} cannot be written", path.display()),
-        )
-        .with_hint("check that --calibration-dir names a folder that you may write to")
-        .with_cause(e)
-    };
-    fs::create_dir_all(dir).map_err(|e| failed(dir, e))?;
-    let text = gpuc_core::json::write(point).map_err(|e| {
-        Fault::new(Code::RuntimeUnexpected, "the point cannot be written").with_cause(e)
-    })?;
-    for copy in 1..=MOST_COPIES {
-        let path = dir.join(file_name(point, copy));
-        let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
-            Err(e) => return Err(failed(&path, e)),
-        };
-        if let Err(e) = file
-            .write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-        {
-            // A part of a point is worse than none; more than removing it cannot be done.
-            let _ = fs::remove_file(&path);
-            return Err(failed(&path, e));
-        }
-        return Ok(path);
-    }
-    Err(Fault::new(
-        Code::IoWriteFailed,
-        format!("{} holds {MOST_COPIES} such points already", dir.display()),
-    )
-    .with_hint("name the run apart with --created, or remove what no longer counts"))
 }
 
 fn say(line: &str) {

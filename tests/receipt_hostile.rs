@@ -7,8 +7,8 @@ use std::path::Path;
 
 use gpuc_core::document::Plan;
 use gpuc_core::receipt::{
-    Bench, Envelope, Identity, Wanted, checked_plan, file_name, fold_peaks, measure, point, prove,
-    verdict,
+    Bench, Envelope, Identity, Surroundings, Wanted, checked_plan, file_name, fold_peaks, measure,
+    points, prove, verdict,
 };
 use proptest::prelude::*;
 
@@ -40,7 +40,8 @@ fn judge(plan: &Plan, bench: &[u8], peaks: &[u8]) {
         verdict(plan, &measured);
         let text = gpuc_core::json::write(&receipt).unwrap();
         assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
-        if let Ok(point) = point(plan, &measured, &Identity::default()) {
+        let who = Identity::default();
+        for point in points(plan, &measured, &who, Surroundings::default()).unwrap_or_default() {
             assert!(!file_name(&point, 1).contains(['/', '\\']));
         }
     }

@@ -15,11 +15,11 @@ mod trace;
 pub use concentration::{CacheReplay, Concentration, LayerConcentration, Workload};
 pub use peaks::{Breach, Level, LogLine, MemSource, Peaks, Report, Safety, Sample, Thresholds};
 pub use plan::{Assumptions, DeviceMemory, Plan, Remedy, Verdict};
-pub use point::Point;
+pub use point::{POINT_SCHEMA, Point};
 pub use profile::{
     Bandwidth, BlockRun, Expert, Gpu, Hardware, KvGroup, Memory, Model, Platform, Profile,
     Quantization, SCHEMA_VERSION,
 };
-pub use receipt::Receipt;
+pub use receipt::{DepthRow, Receipt};
 pub use trace::{LayerCounts, Trace};
 pub(crate) use trace::{MAX_EXPERTS, MAX_LAYERS};

@@ -29,15 +29,18 @@ pub struct Receipt {
     /// Context that was already filled when decode was measured, tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub measured_depth: Option<u64>,
+    /// The same at each depth, where several were measured.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub depth_curve: Vec<DepthRow>,
     /// The build of llama.cpp that was measured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bench_build: Option<String>,
     /// The model that was measured, as the benchmark names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bench_model: Option<String>,
-    /// The plan's forecast.
+    /// The plan's forecast, at the depth that was measured where the plan says what its work is.
     pub predicted_decode_tok_s: Option<f64>,
-    /// The plan's ceiling.
+    /// The plan's ceiling, likewise.
     pub ceiling_decode_tok_s: Option<f64>,
     /// 100 × (measured − forecast) / forecast.
     pub decode_error_pct: Option<f64>,
@@ -71,4 +74,31 @@ pub struct Receipt {
     pub method: Option<String>,
     /// What the reader should know.
     pub notes: Vec<String>,
+}
+
+/// What was measured at one depth.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct DepthRow {
+    /// Context that was already filled, tokens.
+    pub depth: u64,
+    /// Decode, tokens a second.
+    pub measured_decode_tok_s: f64,
+    /// Its standard deviation.
+    pub measured_stddev_tok_s: Option<f64>,
+    /// Repetitions behind it.
+    pub measured_samples: Option<u64>,
+    /// Prefill on top of that context, tokens a second.
+    pub measured_prefill_tok_s: Option<f64>,
+    /// The forecast at this depth.
+    pub predicted_decode_tok_s: Option<f64>,
+    /// The ceiling at this depth.
+    pub ceiling_decode_tok_s: Option<f64>,
+    /// 100 × (measured − forecast) / forecast.
+    pub decode_error_pct: Option<f64>,
+    /// 100 × measured / ceiling.
+    pub realized_efficiency_pct: Option<f64>,
+    /// Whether the measurement lies in the forecast's band at this depth.
+    pub within_band: Option<bool>,
 }

@@ -176,6 +176,8 @@ impl<'p> Outlook<'p> {
                 let share = measured / p.ceiling_tok_s.filter(|c| *c > 0.0)?;
                 (share * ceiling / shipped, OLD_POINT_NOISE)
             };
+            // Depths of one run have its luck in common: together they weigh as one.
+            let noise = noise * (p.run_points.unwrap_or(1).max(1) as f64).sqrt();
             Some((off.ln(), noise)).filter(|(off, _)| off.is_finite())
         };
         self.points.iter().filter_map(of).collect()

@@ -1,4 +1,8 @@
 //! A store's points over time: forecast against measured, and where a rig has drifted.
+//!
+//! A run drifts when it differs from those of the same kind before it by more than such runs differ
+//! anyway. What changed with it is named, as far as the points tell; later runs are then held
+//! against those since, so that a change is named once.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +11,21 @@ use serde::Serialize;
 use crate::document::Point;
 use crate::units::round_to;
 
-/// A run this far off the ones before it, relative, is a drift and no longer noise.
-const DRIFT: f64 = 0.10;
+/// What runs of one rig may differ by while nothing is known of their spread, relative.
+const USUAL: f64 = 0.10;
+/// The least that is held to be a difference between runs, relative.
+const LEAST: f64 = 0.03;
+/// As many runs tell their own spread.
+const ENOUGH: usize = 3;
+/// Standard deviations that a drift is beyond.
+const BEYOND: f64 = 2.5;
+/// A card this much hotter than before may be the reason that it is slower, °C.
+const HOTTER: f64 = 5.0;
+/// A card that draws this much of its limit is held back by it, %.
+const AT_THE_LIMIT: f64 = 98.0;
 
 /// One run of the past.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HistoryRow {
     /// ISO date.
@@ -22,10 +36,16 @@ pub struct HistoryRow {
     pub quant: Option<String>,
     /// Its `--n-cpu-moe`.
     pub n_cpu_moe: Option<u64>,
+    /// Context that was already filled.
+    pub depth: Option<u64>,
     /// The rig, as its owner calls it.
     pub rig: Option<String>,
     /// The build of llama.cpp.
     pub build: Option<String>,
+    /// The driver.
+    pub driver: Option<String>,
+    /// Hottest reading of the card, °C.
+    pub gpu_temp_c: Option<f64>,
     /// What was measured, tokens a second.
     pub measured_tok_s: Option<f64>,
     /// What was forecast.
@@ -34,6 +54,8 @@ pub struct HistoryRow {
     pub error_pct: Option<f64>,
     /// 100 × measured / ceiling.
     pub of_ceiling_pct: Option<f64>,
+    /// What this run may differ by from those before it and still be no drift, %.
+    pub noise_pct: Option<f64>,
     /// What changed against the runs of the same kind before it, in words.
     pub drift: Option<String>,
 }
@@ -48,65 +70,171 @@ pub struct History {
     pub drifted: u64,
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
+/// What must be the same for two runs to be of one kind.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Kind<'p> {
+    model: &'p str,
+    quant: Option<&'p str>,
+    rig: Option<&'p str>,
+    gpu: Option<&'p str>,
+    n_cpu_moe: Option<u64>,
+    moe_layers_on_host: Option<u64>,
+    /// In units of 1e-4.
+    offload: Option<u64>,
+    depth: Option<u64>,
+    caches: [Option<&'p str>; 2],
 }
 
-/// The history of `points`; a run is compared by its share of the ceiling with the median of
-/// those of the same model, quantisation and placement before it.
+impl<'p> Kind<'p> {
+    fn of(p: &'p Point) -> Self {
+        Self {
+            model: &p.model,
+            quant: p.quant.as_deref(),
+            rig: p.rig.as_deref(),
+            gpu: p.gpu.as_deref(),
+            n_cpu_moe: p.n_cpu_moe,
+            moe_layers_on_host: p.moe_layers_on_host,
+            offload: p
+                .offload_fraction
+                .map(|f| crate::units::floor_bytes((1e4 * f).round())),
+            depth: p.depth,
+            caches: [p.cache_type_k.as_deref(), p.cache_type_v.as_deref()],
+        }
+    }
+}
+
+/// The history of `points`; a run is compared by its rate with the median of those of the same
+/// kind before it, back to the last drift.
 pub fn history(points: &[Point]) -> History {
     let mut sorted: Vec<&Point> = points.iter().collect();
     sorted.sort_by(|a, b| a.created.cmp(&b.created));
-    let mut before: BTreeMap<_, Vec<(f64, Option<&str>)>> = BTreeMap::new();
+    let mut before: BTreeMap<Kind<'_>, Vec<&Point>> = BTreeMap::new();
     let mut out = History::default();
     for p in sorted {
-        let share = p
-            .measured_tok_s
-            .zip(p.ceiling_tok_s.filter(|c| *c > 0.0))
-            .map(|(m, c)| m / c);
-        let kind = (&p.model, &p.quant, p.n_cpu_moe, &p.rig);
-        let earlier = before.entry(kind).or_default();
-        let usual = median(earlier.iter().map(|(share, _)| *share).collect());
-        let drift = usual.zip(share).and_then(|(usual, share)| {
-            let off = share / usual - 1.0;
-            (off.is_finite() && off.abs() > DRIFT).then(|| {
-                let last = earlier.last().and_then(|(_, build)| *build);
-                let cause = match (last, p.build.as_deref()) {
-                    (Some(a), Some(b)) if a != b => format!("llama.cpp went from {a} to {b}"),
-                    (Some(_), Some(_)) => "same build: a driver, heat, or another job?".into(),
-                    _ => "builds not recorded".into(),
-                };
-                let share = 100.0 * off;
-                format!(
-                    "{share:+.0} % against {} run(s) before: {cause}",
-                    earlier.len()
-                )
-            })
-        });
-        if let Some(share) = share {
-            earlier.push((share, p.build.as_deref()));
+        let earlier = before.entry(Kind::of(p)).or_default();
+        let noise = noise(earlier, p);
+        let drift = noise.and_then(|noise| drift(earlier, p, noise));
+        if drift.is_some() {
+            earlier.clear();
+            out.drifted += 1;
         }
-        out.drifted += u64::from(drift.is_some());
-        let percent = |x: f64| round_to(100.0 * x, 1);
-        out.rows.push(HistoryRow {
-            created: p.created.clone(),
-            model: p.model.clone(),
-            quant: p.quant.clone(),
-            n_cpu_moe: p.n_cpu_moe,
-            rig: p.rig.clone(),
-            build: p.build.clone(),
-            measured_tok_s: p.measured_tok_s,
-            predicted_tok_s: p.predicted_tok_s,
-            error_pct: p
-                .measured_tok_s
-                .zip(p.predicted_tok_s.filter(|f| *f > 0.0))
-                .map(|(m, f)| percent(m / f - 1.0)),
-            of_ceiling_pct: share.map(percent),
-            drift,
-        });
+        earlier.push(p);
+        out.rows.push(row(p, noise, drift));
     }
     out
+}
+
+fn row(p: &Point, noise: Option<f64>, drift: Option<String>) -> HistoryRow {
+    let percent = |x: f64| round_to(100.0 * x, 1);
+    let share = |of: Option<f64>| Some(p.measured_tok_s? / of.filter(|x| *x > 0.0)?);
+    HistoryRow {
+        created: p.created.clone(),
+        model: p.model.clone(),
+        quant: p.quant.clone(),
+        n_cpu_moe: p.n_cpu_moe,
+        depth: p.depth,
+        rig: p.rig.clone(),
+        build: p.build.clone(),
+        driver: p.driver.clone(),
+        gpu_temp_c: p.gpu_temp_c,
+        measured_tok_s: p.measured_tok_s,
+        predicted_tok_s: p.predicted_tok_s,
+        error_pct: share(p.predicted_tok_s).map(|x| percent(x - 1.0)),
+        of_ceiling_pct: share(p.ceiling_tok_s).map(percent),
+        noise_pct: noise.map(percent),
+        drift,
+    }
+}
+
+fn rates(runs: &[&Point]) -> Vec<f64> {
+    let mut rates: Vec<f64> = runs.iter().filter_map(|p| p.measured_tok_s).collect();
+    rates.sort_by(f64::total_cmp);
+    rates
+}
+
+fn median(sorted: &[f64]) -> Option<f64> {
+    let upper = *sorted.get(sorted.len() / 2)?;
+    if sorted.len() % 2 == 1 {
+        return Some(upper);
+    }
+    Some(f64::midpoint(*sorted.get(sorted.len() / 2 - 1)?, upper))
+}
+
+/// What a run like those `earlier` may differ by from them, relative: by how much they differ among
+/// each other, and by how much the repeats within this run do. None without any.
+fn noise(earlier: &[&Point], p: &Point) -> Option<f64> {
+    let rates = rates(earlier);
+    let usual = median(&rates).filter(|m| *m > 0.0)?;
+    let between = if rates.len() < ENOUGH {
+        USUAL
+    } else {
+        let n = rates.len() as f64;
+        let squares: f64 = rates.iter().map(|r| (r / usual - 1.0).powi(2)).sum();
+        BEYOND * (squares / (n - 1.0) * (1.0 + 1.0 / n)).sqrt()
+    };
+    let within = match (p.stddev_tok_s, p.samples) {
+        (Some(stddev), Some(n)) if n > 1 => BEYOND * stddev / (n as f64).sqrt() / usual,
+        (Some(stddev), None) => BEYOND * stddev / usual,
+        _ => 0.0,
+    };
+    Some(between.max(within).max(LEAST)).filter(|x| x.is_finite())
+}
+
+/// The drift of `p` against the runs before it, with what changed; none within the noise.
+fn drift(earlier: &[&Point], p: &Point, noise: f64) -> Option<String> {
+    let usual = median(&rates(earlier)).filter(|m| *m > 0.0)?;
+    let off = p.measured_tok_s? / usual - 1.0;
+    if !off.is_finite() || off.abs() <= noise {
+        return None;
+    }
+    Some(format!(
+        "{:+.0} % against {} run(s) before: {}",
+        100.0 * off,
+        earlier.len(),
+        changes(earlier, p, off < 0.0)
+    ))
+}
+
+/// What changed with a run that drifted.
+fn changes(earlier: &[&Point], p: &Point, slower: bool) -> String {
+    let last = |of: fn(&Point) -> Option<&str>| earlier.iter().rev().find_map(|p| of(p));
+    let mut named = Vec::new();
+    let mut unknown = Vec::new();
+    let mut compare = |what: &str, was: Option<&str>, is: Option<&str>| match (was, is) {
+        (Some(was), Some(is)) if was != is => {
+            named.push(format!("{what} went from {was} to {is}"));
+        }
+        (Some(_), Some(_)) => {}
+        _ => unknown.push(what.to_owned()),
+    };
+    compare(
+        "llama.cpp",
+        last(|p| p.build.as_deref()),
+        p.build.as_deref(),
+    );
+    compare(
+        "the driver",
+        last(|p| p.driver.as_deref()),
+        p.driver.as_deref(),
+    );
+    let mut temperatures: Vec<f64> = earlier.iter().filter_map(|p| p.gpu_temp_c).collect();
+    temperatures.sort_by(f64::total_cmp);
+    match (median(&temperatures), p.gpu_temp_c) {
+        (Some(was), Some(is)) if slower && is >= was + HOTTER => {
+            named.push(format!("the card was at {is:.0} °C instead of {was:.0}"));
+        }
+        (Some(_), Some(_)) => {}
+        _ => unknown.push("the temperature".into()),
+    }
+    let held_back = |p: &Point| p.gpu_power_pct.is_some_and(|x| x >= AT_THE_LIMIT);
+    if slower && held_back(p) && !earlier.iter().any(|p| held_back(p)) {
+        named.push("the card ran into its power limit".into());
+    }
+    match (named.is_empty(), unknown.is_empty()) {
+        (false, _) => named.join("; "),
+        (true, true) => "same build, driver and temperature: another job beside it?".into(),
+        (true, false) => format!("nothing that is recorded; unknown: {}", unknown.join(", ")),
+    }
 }
 
 impl History {
@@ -114,20 +242,38 @@ impl History {
     pub fn table(&self) -> String {
         let number = |x: Option<f64>| x.map_or_else(|| "-".into(), |x| format!("{x:.1}"));
         let mut text = format!(
-            "{:10}  {:24}  {:>4}  {:>9}  {:>9}  {:>7}  {:>9}  drift\n",
-            "date", "model", "N", "measured", "forecast", "error %", "ceiling %"
+            "{:10}  {:20}  {:>3}  {:>6}  {:>8}  {:>8}  {:>7}  {:>7}  {:>4}  {:10}  {:10}  drift\n",
+            "date",
+            "model",
+            "N",
+            "depth",
+            "measured",
+            "forecast",
+            "error %",
+            "noise %",
+            "°C",
+            "build",
+            "driver"
         );
+        let short = |s: Option<&str>, n: usize| -> String {
+            let shown = s.unwrap_or("-").chars().filter(|c| !c.is_control());
+            shown.take(n).collect()
+        };
         for r in &self.rows {
-            let short = |s: &str, n: usize| s.chars().take(n).collect::<String>();
             text += &format!(
-                "{:10}  {:24}  {:>4}  {:>9}  {:>9}  {:>7}  {:>9}  {}\n",
-                short(r.created.as_deref().unwrap_or("-"), 10),
-                short(&r.model, 24),
+                "{:10}  {:20}  {:>3}  {:>6}  {:>8}  {:>8}  {:>7}  {:>7}  {:>4}  {:10}  {:10}  {}\n",
+                short(r.created.as_deref(), 10),
+                short(Some(&r.model), 20),
                 r.n_cpu_moe.unwrap_or(0),
+                r.depth.map_or_else(|| "-".into(), |d| d.to_string()),
                 number(r.measured_tok_s),
                 number(r.predicted_tok_s),
                 number(r.error_pct),
-                number(r.of_ceiling_pct),
+                number(r.noise_pct),
+                r.gpu_temp_c
+                    .map_or_else(|| "-".into(), |t| format!("{t:.0}")),
+                short(r.build.as_deref(), 10),
+                short(r.driver.as_deref(), 10),
                 r.drift.as_deref().unwrap_or("")
             );
         }
@@ -138,6 +284,7 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn run(created: &str, measured: f64, build: &str) -> Point {
         Point {
@@ -148,16 +295,33 @@ mod tests {
             predicted_tok_s: Some(50.0),
             created: Some(created.into()),
             build: Some(build.into()),
+            driver: Some("550.54".into()),
+            gpu_temp_c: Some(65.0),
             ..Point::default()
         }
     }
 
+    fn drifts(points: &[Point]) -> Vec<Option<String>> {
+        history(points).rows.into_iter().map(|r| r.drift).collect()
+    }
+
+    /// Five runs that differ by a percent, and one more.
+    fn after_five(last: Point) -> Option<String> {
+        let mut points: Vec<Point> = [50.0, 50.5, 49.5, 50.2, 49.8]
+            .iter()
+            .zip(1..)
+            .map(|(rate, day)| run(&format!("2026-01-0{day}"), *rate, "b1"))
+            .collect();
+        points.push(last);
+        drifts(&points).pop().unwrap()
+    }
+
     #[test]
-    fn drift_is_named_with_what_changed() {
+    fn a_change_is_named_once_with_what_changed() {
         let points = [
             run("2026-03-01", 51.0, "b2"),
             run("2026-01-01", 50.0, "b1"),
-            run("2026-05-01", 40.0, "b2"),
+            run("2026-05-01", 59.0, "b3"),
             run("2026-04-01", 60.0, "b3"),
         ];
         let h = history(&points);
@@ -170,21 +334,119 @@ mod tests {
             dates,
             ["2026-01-01", "2026-03-01", "2026-04-01", "2026-05-01"]
         );
-        let drift: Vec<_> = h.rows.iter().map(|r| r.drift.as_deref()).collect();
-        assert_eq!(drift[..2], [None, None]);
-        assert!(drift[2].unwrap().contains("from b2 to b3"), "{drift:?}");
-        assert!(drift[3].unwrap().starts_with("-22 %"), "{drift:?}");
-        assert_eq!((h.drifted, h.rows[0].error_pct), (2, Some(0.0)));
+        let drift = drifts(&points);
+        let named = drift[2].as_deref().unwrap();
+        assert_eq!(
+            named,
+            "+19 % against 2 run(s) before: llama.cpp went from b2 to b3"
+        );
+        assert_eq!([&drift[0], &drift[1], &drift[3]], [&None, &None, &None]);
+        assert_eq!((h.drifted, h.rows[0].error_pct), (1, Some(0.0)));
         assert_eq!(h.table().lines().count(), 5);
     }
 
     #[test]
-    fn other_placements_are_no_drift() {
-        let other = Point {
-            n_cpu_moe: Some(8),
-            ..run("2026-02-01", 10.0, "b1")
+    fn what_lies_within_the_noise_is_no_drift_whatever_changed() {
+        let driver = |rate| Point {
+            driver: Some("580.82".into()),
+            gpu_temp_c: Some(80.0),
+            ..run("2026-02-01", rate, "b2")
         };
-        assert_eq!(history(&[run("2026-01-01", 50.0, "b1"), other]).drifted, 0);
+        assert_eq!(after_five(driver(49.0)), None);
+        let named = after_five(driver(47.0)).unwrap();
+        assert_eq!(
+            named,
+            "-6 % against 5 run(s) before: llama.cpp went from b1 to b2; the driver went from \
+             550.54 to 580.82; the card was at 80 °C instead of 65"
+        );
+        // The same rate, its repeats wide apart.
+        let wide = Point {
+            stddev_tok_s: Some(3.0),
+            samples: Some(5),
+            ..driver(47.0)
+        };
+        assert_eq!(after_five(wide), None);
+        // Two runs do not tell what is usual: a tenth is then no drift yet.
+        let two = [run("2026-01-01", 50.0, "b1"), run("2026-01-02", 45.5, "b2")];
+        assert_eq!(drifts(&two), [None, None]);
+    }
+
+    #[test]
+    fn heat_is_a_reason_to_be_slower_and_not_to_be_faster() {
+        let hot = |rate| Point {
+            gpu_temp_c: Some(84.0),
+            ..run("2026-02-01", rate, "b1")
+        };
+        assert!(
+            after_five(hot(40.0))
+                .unwrap()
+                .ends_with("the card was at 84 °C instead of 65")
+        );
+        let faster = after_five(hot(60.0)).unwrap();
+        assert!(
+            faster.contains("same build, driver and temperature"),
+            "{faster}"
+        );
+        let capped = Point {
+            gpu_power_pct: Some(99.5),
+            ..run("2026-02-01", 40.0, "b1")
+        };
+        assert!(
+            after_five(capped)
+                .unwrap()
+                .ends_with("into its power limit")
+        );
+        let silent = Point {
+            driver: None,
+            gpu_temp_c: None,
+            ..run("2026-02-01", 40.0, "b1")
+        };
+        let text = after_five(silent).unwrap();
+        assert!(
+            text.ends_with("unknown: the driver, the temperature"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn other_placements_depths_and_cards_are_no_drift() {
+        let first = run("2026-01-01", 50.0, "b1");
+        let others = [
+            Point {
+                n_cpu_moe: Some(8),
+                ..first.clone()
+            },
+            Point {
+                depth: Some(32768),
+                ..first.clone()
+            },
+            Point {
+                gpu: Some("RTX 3060".into()),
+                ..first.clone()
+            },
+            Point {
+                cache_type_k: Some("q8_0".into()),
+                ..first.clone()
+            },
+        ];
+        for other in others {
+            let other = Point {
+                measured_tok_s: Some(10.0),
+                ..other
+            };
+            assert_eq!(history(&[first.clone(), other]).drifted, 0);
+        }
         assert_eq!(history(&[]), History::default());
+    }
+
+    proptest! {
+        #[test]
+        fn equal_runs_never_drift(
+            rate in 0.1..1e4_f64,
+            noise in prop::collection::vec(0.986..1.014_f64, 1..12),
+        ) {
+            let points: Vec<Point> = noise.iter().map(|n| run("2026-01-01", rate * n, "b")).collect();
+            prop_assert_eq!(history(&points).drifted, 0);
+        }
     }
 }

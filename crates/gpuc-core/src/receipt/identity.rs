@@ -2,10 +2,14 @@
 
 use super::measure::Measured;
 use crate::document::Plan;
+use crate::units::as_gib;
 
 /// A configuration's count of parameters leaves out norms and biases: further apart is another
 /// model.
 const SAME_MODEL: f64 = 0.03;
+/// A file's weights may differ from the plan's by this: a tied output counts twice on the card, and
+/// a quantisation tag gives but the average width of a mixture.
+const SAME_SIZE: [(&str, f64, f64); 2] = [("gguf", 0.8, 1.05), ("", 0.75, 1.25)];
 
 /// Whether the benchmark's model has another number of parameters than the plan's.
 pub(super) fn other_model(plan: &Plan, measured: &Measured) -> Option<(u64, u64)> {
@@ -19,6 +23,37 @@ pub(super) fn other_model(plan: &Plan, measured: &Measured) -> Option<(u64, u64)
     apart.then_some((planned, ran))
 }
 
+/// Whether the benchmark's weights take other bytes than the plan's: another quantisation.
+pub(super) fn other_size(plan: &Plan, measured: &Measured) -> Option<(u64, u64)> {
+    let weights = plan.memory_map.iter().map(|d| d.weights_bytes);
+    let planned = weights.fold(0, u64::saturating_add);
+    let ran = measured.model_bytes?;
+    let source = plan.footprint_source.as_deref().unwrap_or_default();
+    let (_, least, most) = SAME_SIZE
+        .iter()
+        .find(|(of, ..)| of.is_empty() || *of == source)?;
+    let ratio = ran as f64 / planned as f64;
+    (planned > 0 && !(*least..=*most).contains(&ratio)).then_some((planned, ran))
+}
+
+/// Whether it ran on a card of another name than the plan's.
+fn other_card<'m>(plan: &Plan, measured: &'m Measured) -> Option<&'m str> {
+    let planned = plan.memory_map.first()?.device.to_lowercase();
+    let ran = measured.gpu.as_deref()?;
+    let words = |name: &str| -> Vec<String> {
+        let name = name.to_lowercase();
+        let words = name.split(|c: char| !c.is_alphanumeric());
+        let vendor = ["nvidia", "geforce", "amd", "radeon", "gpu", ""];
+        words
+            .filter(|w| !vendor.contains(w))
+            .map(str::to_owned)
+            .collect()
+    };
+    let there = words(ran);
+    let known = words(&planned);
+    (!known.is_empty() && !known.iter().all(|w| there.contains(w))).then_some(ran)
+}
+
 /// What the run was set to that the plan was not.
 pub(super) fn differences(plan: &Plan, measured: &Measured) -> Vec<String> {
     let mut notes = Vec::new();
@@ -30,14 +65,29 @@ pub(super) fn differences(plan: &Plan, measured: &Measured) -> Vec<String> {
             planned as f64 / 1e9
         ));
     }
+    if let Some((planned, ran)) = other_size(plan, measured) {
+        notes.push(format!(
+            "the benchmark's weights take {:.2} GiB and the plan's {:.2}: this is another \
+             quantisation",
+            as_gib(ran as f64),
+            as_gib(planned as f64)
+        ));
+    }
+    if let Some(ran) = other_card(plan, measured) {
+        notes.push(format!(
+            "the benchmark ran on {ran}, the plan is for another card"
+        ));
+    }
     let flags = plan.llama_flags.as_deref().unwrap_or_default();
     let flag = |names: &[&str]| {
         let mut words = flags.split_whitespace();
         words.find(|w| names.contains(w))?;
         words.next()
     };
-    if let (Some(planned), Some(ran)) = (flag(&["-ub", "--ubatch-size"]), measured.ubatch)
-        && planned.parse() != Ok(ran)
+    // llama.cpp takes 512 unless told otherwise, and so do plans.
+    let planned = flag(&["-ub", "--ubatch-size"]).map_or(Some(512), |n| n.parse().ok());
+    if let (Some(planned), Some(ran)) = (planned, measured.ubatch)
+        && planned != ran
     {
         notes.push(format!(
             "the benchmark ran with -ub {ran}, the plan says {planned}: compute buffers differ"
@@ -83,6 +133,43 @@ mod tests {
         let notes = differences(&plan(), &of(20_907_786_240));
         assert!(notes[0].contains("another model"), "{notes:?}");
         assert!(differences(&plan(), &Measured::default()).is_empty());
+    }
+
+    #[test]
+    fn another_quantisation_or_card_is_named() {
+        let plan: Plan = serde_json::from_str(
+            r#"{"fits": true, "verdict": "ship", "footprint_source": "gguf",
+                "memory_map": [{"device": "NVIDIA GeForce RTX 3060", "weights_bytes": 6000000000},
+                               {"device": "host", "weights_bytes": 12600000000}]}"#,
+        )
+        .unwrap();
+        let of = |bytes: u64, gpu: &str| {
+            let measured = Measured {
+                model_bytes: Some(bytes),
+                gpu: Some(gpu.into()),
+                ..Measured::default()
+            };
+            differences(&plan, &measured)
+        };
+        assert!(of(18_556_684_288, "NVIDIA GeForce RTX 3060").is_empty());
+        // A tied output is on the card a second time.
+        assert!(of(17_900_000_000, "RTX 3060").is_empty());
+        let q5 = of(21_700_000_000, "NVIDIA GeForce RTX 3060");
+        assert!(q5[0].contains("another quantisation"), "{q5:?}");
+        let ti = of(18_556_684_288, "NVIDIA GeForce RTX 3090");
+        assert!(ti[0].contains("another card"), "{ti:?}");
+        let closed = Plan {
+            footprint_source: Some("closed-form".into()),
+            ..plan.clone()
+        };
+        let measured = Measured {
+            model_bytes: Some(21_700_000_000),
+            ..Measured::default()
+        };
+        assert!(
+            differences(&closed, &measured).is_empty(),
+            "a tag gives an average"
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a benchmark measured of the plan's run, and where it differs from the plan.
 
+use std::collections::BTreeMap;
+
 use super::bench::Bench;
 use super::choose::{BenchError, average, placed, settle};
 use super::row::{Form, Kind, Row};
@@ -27,17 +29,64 @@ pub struct Measured {
     pub model: Option<String>,
     /// Parameters of the model that was measured.
     pub n_params: Option<u64>,
+    /// Bytes of its weights.
+    pub model_bytes: Option<u64>,
+    /// The cards that it ran on.
+    pub gpu: Option<String>,
+    /// Types of its K and V cache.
+    pub caches: [Option<String>; 2],
     /// Tokens that it evaluated at a time.
     pub ubatch: Option<u64>,
     /// Whether flash attention was on, where the row says.
     pub flash_attn: Option<bool>,
+    /// The same run at each depth, where it was measured at several; the shallowest first.
+    pub curve: Vec<AtDepth>,
     /// How it was measured, in words.
     pub method: String,
     /// What the reader should know about the choice.
     pub notes: Vec<String>,
 }
 
+/// What a run measured at one depth.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AtDepth {
+    /// Context already filled.
+    pub depth: u64,
+    /// Decode, tokens a second.
+    pub decode: f64,
+    /// Its standard deviation.
+    pub stddev: Option<f64>,
+    /// Repetitions behind it.
+    pub samples: Option<u64>,
+    /// Prefill on top of that context, tokens a second.
+    pub prefill: Option<f64>,
+}
+
 impl Measured {
+    /// The measurement at one point of the curve.
+    #[must_use]
+    pub fn at(&self, point: &AtDepth) -> Self {
+        Self {
+            decode: Some(point.decode),
+            stddev: point.stddev,
+            samples: point.samples,
+            depth: Some(point.depth),
+            prefill: point.prefill,
+            curve: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// What the mean may be off by, tokens a second: twice its standard error, where repeats tell;
+    /// where the spread is known and the repeats are not, twice the spread.
+    pub fn noise(&self) -> f64 {
+        match (self.stddev, self.samples) {
+            (Some(stddev), None) => 2.0 * stddev,
+            (Some(stddev), Some(n)) if n > 1 => 2.0 * stddev / (n as f64).sqrt(),
+            _ => 0.0,
+        }
+    }
+
     /// The same with a decode rate that was given by hand: what the rows said of theirs is void.
     #[must_use]
     pub fn given(self, decode: Option<f64>) -> Self {
@@ -89,6 +138,7 @@ pub fn measure(bench: &Bench, wanted: &Wanted) -> Result<Measured, BenchError> {
             r.setting.model == first.setting.model && r.setting.build == first.setting.build
         });
     }
+    out.curve = curve(&rows, &prefill, &chosen, wanted);
     match placed(&prefill, wanted) {
         Ok(rows) => {
             let chosen = settle(&rows, wanted, 512, &mut Vec::new());
@@ -121,6 +171,7 @@ fn of_server(served: &Served, wanted: &Wanted) -> Measured {
     Measured {
         decode: served.decode,
         prefill: served.prefill,
+        depth: served.depth,
         method: format!("llama-server timings{over}"),
         notes,
         ..Measured::default()
@@ -168,6 +219,9 @@ fn describe(chosen: &[&Row], rows: &[&Row], wanted: &Wanted, out: &mut Measured)
     out.build.clone_from(&first.setting.build);
     out.model.clone_from(&first.setting.model);
     out.n_params = first.setting.n_params;
+    out.model_bytes = first.setting.model_bytes;
+    out.gpu.clone_from(&first.setting.gpu);
+    out.caches = [first.setting.type_k.clone(), first.setting.type_v.clone()];
     out.ubatch = first.setting.n_ubatch;
     out.flash_attn = first.setting.flash_attn;
     let tokens = first.tokens.map_or_else(String::new, |n| format!(" tg{n}"));
@@ -202,21 +256,60 @@ fn describe(chosen: &[&Row], rows: &[&Row], wanted: &Wanted, out: &mut Measured)
         ));
     }
     if wanted.caches_off(first) > 0 {
-        let of = |t: &Option<String>| t.clone().unwrap_or_else(|| wanted.cache.clone());
+        let [k, v] = &wanted.caches;
+        let or = |ran: &Option<String>, planned: &String| ran.clone().unwrap_or(planned.clone());
         out.notes.push(format!(
-            "the benchmark kept its KV cache as {}/{}, the plan says {}",
-            of(&first.setting.type_k),
-            of(&first.setting.type_v),
-            wanted.cache
+            "the benchmark kept its KV cache as {}/{}, the plan says {k}/{v}",
+            or(&first.setting.type_k, k),
+            or(&first.setting.type_v, v),
         ));
     }
     note_depth(first.depth, wanted, &mut out.notes);
     let depths = rows.iter().filter(|r| r.depth != first.depth).count();
     if depths > 0 && wanted.depth.is_none() {
         out.notes.push(format!(
-            "{depths} decode rows at other depths are left out; --depth N asks for one of them"
+            "the verdict is by the shallowest run; {depths} decode rows at other depths stand in \
+             the curve, --depth N judges by one of them"
         ));
     }
+}
+
+/// What the chosen run measured at each depth; nothing where that is but one.
+fn curve(rows: &[&Row], prefill: &[&Row], chosen: &[&Row], wanted: &Wanted) -> Vec<AtDepth> {
+    let Some(first) = chosen.first() else {
+        return Vec::new();
+    };
+    let mut by_depth: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        if let Some(depth) = row.depth
+            && row.setting == first.setting
+            && row.tokens == first.tokens
+        {
+            by_depth.entry(depth).or_default().push(row);
+        }
+    }
+    if by_depth.len() < 2 {
+        return Vec::new();
+    }
+    let prefill_at = |depth| {
+        let at = prefill.iter().filter(|r| r.depth == Some(depth));
+        let at: Vec<&Row> = at.copied().collect();
+        let chosen = settle(&placed(&at, wanted).ok()?, wanted, 512, &mut Vec::new());
+        average(&chosen).map(|a| a.rate)
+    };
+    by_depth
+        .iter()
+        .filter_map(|(depth, rows)| {
+            let average = average(rows)?;
+            Some(AtDepth {
+                depth: *depth,
+                decode: average.rate,
+                stddev: average.stddev,
+                samples: average.samples,
+                prefill: prefill_at(*depth),
+            })
+        })
+        .collect()
 }
 
 fn note_depth(ran: Option<u64>, wanted: &Wanted, notes: &mut Vec<String>) {

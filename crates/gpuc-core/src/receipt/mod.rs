@@ -1,11 +1,13 @@
 //! The receipt: what a real run measured, held against the plan that it ran.
 //!
 //! Reading a measurement ([`Bench`]), choosing the rows that are the plan's run ([`measure`]), the
-//! receipt itself ([`prove`]), and the calibration point that it leaves behind ([`point`]). Opening
+//! receipt itself ([`prove`]), and the calibration points that it leaves behind ([`points`]). Opening
 //! files and writing them is not done here.
 
 mod bench;
 mod choose;
+mod curve;
+mod expected;
 mod fragments;
 mod history;
 mod identity;
@@ -21,11 +23,13 @@ mod wanted;
 
 pub use bench::Bench;
 pub use choose::BenchError;
+pub use curve::curve_table;
+pub use expected::Expected;
 pub use history::{History, HistoryRow, history};
-pub use measure::{Measured, measure};
+pub use measure::{AtDepth, Measured, measure};
 pub use peaks::Envelope;
-pub use prove::{PlanError, checked_plan, fold_peaks, fold_routing, fold_vram, prove, verdict};
+pub use prove::{PlanError, checked_plan, fold_peaks, fold_routing, prove, verdict};
 pub use row::{Form, Kind, Row};
 pub use server::Served;
-pub use store::{Identity, NoPoint, file_name, point};
+pub use store::{Identity, NoPoint, Surroundings, file_name, points};
 pub use wanted::Wanted;

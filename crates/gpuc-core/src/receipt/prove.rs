@@ -1,11 +1,12 @@
 //! The receipt itself: a measurement beside the plan's ceiling, forecast, band and floor.
 
+use super::curve::depth_curve;
+use super::expected::Expected;
 use super::measure::Measured;
 use super::peaks::Envelope;
 use crate::document::{Concentration, Plan, Receipt};
 use crate::error::{Code, Coded};
 use crate::exit::Exit;
-use crate::forecast::Work;
 use crate::json::{self, JsonError};
 use crate::units::round_to;
 
@@ -48,61 +49,6 @@ pub fn checked_plan(bytes: &[u8], name: &str) -> Result<Plan, PlanError> {
     Ok(plan)
 }
 
-/// The ceiling to measure against: the plan's, else its forecast, which is then no lower.
-pub(super) fn ceiling(plan: &Plan) -> Option<f64> {
-    plan.ceiling_decode_tok_s
-        .filter(|x| *x > 0.0)
-        .or(plan.predicted_decode_tok_s)
-}
-
-/// The work of a token at the depth that was measured: exactly where the plan says how its cache
-/// grows, else in proportion.
-pub(super) fn work_at(plan: &Plan, measured: &Measured) -> Option<Work> {
-    let work = plan.decode_work?;
-    let assumed = plan.assumptions.as_ref();
-    let planned = assumed.and_then(|a| match (a.depth, a.ctx_len) {
-        (Some(depth), Some(ctx)) => Some(depth.min(ctx)),
-        (depth, ctx) => depth.or(ctx),
-    });
-    let (Some(from), Some(to)) = (planned, measured.depth) else {
-        return Some(work);
-    };
-    Some(match &plan.cache_growth {
-        Some(growth) => work.at_depth(growth, from, to),
-        None if from > 0 => Work {
-            cache_bytes: work.cache_bytes * to as f64 / from as f64,
-            ..work
-        },
-        None => work,
-    })
-}
-
-/// The ceiling at the depth that was measured, where the plan says how much of its work is cache.
-pub(super) fn ceiling_at(plan: &Plan, measured: &Measured) -> Option<f64> {
-    let bound = ceiling(plan)?;
-    let at_depth = || {
-        let assumed = plan.assumptions.as_ref()?;
-        let rate = |best: Option<f64>, stated: Option<f64>| {
-            best.or(stated).filter(|g| *g > 0.0).map(|g| g * 1e9)
-        };
-        let vram = rate(assumed.ceiling_vram_bw_gbps, assumed.vram_bw_gbps)?;
-        let ram = rate(assumed.ceiling_cpu_bw_gbps, assumed.cpu_mem_bw_gbps)?;
-        let seconds = |work: Work| work.least_seconds(vram, ram);
-        let more = seconds(work_at(plan, measured)?) - seconds(plan.decode_work?);
-        let moved = 1.0 / (1.0 / bound + more);
-        Some(round_to(moved, 2)).filter(|c| c.is_finite() && *c > 0.0)
-    };
-    Some(at_depth().unwrap_or(bound))
-}
-
-/// What a measured mean may be off by: twice its standard error, where repeats tell.
-fn noise(measured: &Measured) -> f64 {
-    match (measured.stddev, measured.samples) {
-        (Some(stddev), Some(n)) if n > 1 => 2.0 * stddev / (n as f64).sqrt(),
-        _ => 0.0,
-    }
-}
-
 /// What the placement took of the card, % off what the plan says it takes without its margin.
 fn vram_error(plan: &Plan, measured: &Measured) -> Option<f64> {
     let map = plan.memory_map.first()?;
@@ -118,16 +64,17 @@ fn vram_error(plan: &Plan, measured: &Measured) -> Option<f64> {
 /// The receipt of `measured` (which has a decode rate) under `plan`.
 pub fn prove(plan: &Plan, measured: &Measured) -> Receipt {
     let decode = measured.decode;
-    let ceiling = ceiling_at(plan, measured);
-    let forecast = plan.predicted_decode_tok_s;
+    let Expected {
+        ceiling,
+        forecast,
+        band,
+        ..
+    } = Expected::of(plan, measured.depth);
     // A rate beside which the other vanishes has no share that a number could hold.
     let share = |of: Option<f64>| {
         let (m, of) = (decode?, of.filter(|x| *x > 0.0)?);
         (100.0 * m / of).is_finite().then_some((m, of))
     };
-    let band = plan
-        .predicted_band_low_tok_s
-        .zip(plan.predicted_band_high_tok_s);
     let within = decode
         .zip(band)
         .map(|(m, (low, high))| low <= m && m <= high);
@@ -138,10 +85,10 @@ pub fn prove(plan: &Plan, measured: &Measured) -> Receipt {
             "{m:.2} tok/s is {:.0} % of the ceiling of {c:.2}",
             100.0 * m / c
         ));
-        if m > c && m - noise(measured) <= c {
+        let noise = measured.noise();
+        if m > c && m - noise <= c {
             notes.push(format!(
-                "that is above the ceiling by less than the runs differ (±{:.2})",
-                noise(measured)
+                "that is above the ceiling by less than the runs differ (±{noise:.2})"
             ));
         } else if m > c {
             notes.push(
@@ -161,6 +108,12 @@ pub fn prove(plan: &Plan, measured: &Measured) -> Receipt {
                  of this run would move the next forecast"
             )
         });
+    }
+    for depth in beaten(plan, measured) {
+        notes.push(format!(
+            "at depth {depth} the run is above the ceiling by more than it differs: a bandwidth or \
+             the bytes per weight that the plan assumes are too low"
+        ));
     }
     if decode == Some(0.0) {
         notes.push("the run stalled: 0 tokens a second".into());
@@ -185,6 +138,7 @@ pub fn prove(plan: &Plan, measured: &Measured) -> Receipt {
         realized_efficiency_pct: share(ceiling).map(|(m, c)| round_to(100.0 * m / c, 1)),
         within_band: within,
         cleared_floor: decode.zip(floor).map(|(m, floor)| m >= floor),
+        depth_curve: depth_curve(plan, measured),
         method: Some(measured.method.clone()),
         notes,
         ..Receipt::default()
@@ -196,8 +150,7 @@ pub fn verdict(plan: &Plan, measured: &Measured) -> Exit {
     let Some(m) = measured.decode else {
         return Exit::BadInput;
     };
-    let beyond = m - noise(measured);
-    if ceiling_at(plan, measured).is_some_and(|c| c > 0.0 && beyond > c) {
+    if above(plan, measured) || !beaten(plan, measured).is_empty() {
         Exit::AboveCeiling
     } else if plan.floor_tok_s.is_some_and(|floor| m < floor) {
         Exit::Refused
@@ -206,21 +159,31 @@ pub fn verdict(plan: &Plan, measured: &Measured) -> Exit {
     }
 }
 
+/// Whether the run is above its ceiling by more than its repeats differ.
+fn above(plan: &Plan, measured: &Measured) -> bool {
+    let ceiling = Expected::of(plan, measured.depth).ceiling;
+    let beyond = measured.decode.map(|m| m - measured.noise());
+    beyond
+        .zip(ceiling)
+        .is_some_and(|(m, ceiling)| ceiling > 0.0 && m > ceiling)
+}
+
+/// The other depths at which it is, where the plan tells what its ceiling is there.
+fn beaten(plan: &Plan, measured: &Measured) -> Vec<u64> {
+    let others = measured.curve.iter().filter(|at| {
+        plan.decode_work.is_some()
+            && Some(at.depth) != measured.depth
+            && above(plan, &measured.at(at))
+    });
+    others.map(|at| at.depth).collect()
+}
+
 /// Folds the routing verdict into a receipt.
 pub fn fold_routing(receipt: &mut Receipt, report: &Concentration) {
     receipt.routing_cache_helps = Some(report.cache_helps);
     receipt.routing_hot_frac_for_coverage = Some(round_to(report.hot_frac_for_coverage, 3));
     receipt.routing_concentration = Some(round_to(report.concentration_score, 3));
     receipt.notes.push(crate::routing::summary(report));
-}
-
-/// Holds the most VRAM that was seen used against the plan's map, where nobody measured it better.
-pub fn fold_vram(receipt: &mut Receipt, plan: &Plan, e: &Envelope) {
-    let seen = Measured {
-        vram_mib: e.gpu_vram_used_mib,
-        ..Measured::default()
-    };
-    receipt.vram_error_pct = vram_error(plan, &seen);
 }
 
 /// Folds the safety envelope of the run into its receipt.
@@ -270,6 +233,33 @@ mod tests {
             r#"{"fits": true, "verdict": "refuse", "ceiling_decode_tok_s": 56.2, "floor_tok_s": 500}"#,
         );
         assert_eq!(verdict(&refused, &ran(70.0)), Exit::AboveCeiling);
+    }
+
+    #[test]
+    fn above_the_ceiling_by_less_than_the_runs_differ_is_not_above_it() {
+        let p = plan(r#"{"fits": true, "verdict": "ship", "ceiling_decode_tok_s": 50}"#);
+        let run = |stddev, samples| Measured {
+            stddev,
+            samples,
+            ..ran(52.0)
+        };
+        let cases = [
+            (None, None, Exit::AboveCeiling),
+            // Twice 2.5 / sqrt(5) is 2.24; twice 2.0 / sqrt(5) is 1.79.
+            (Some(2.5), Some(5), Exit::Ok),
+            (Some(2.0), Some(5), Exit::AboveCeiling),
+            // One run has no spread to speak of; a table does not say how many there were.
+            (Some(2.5), Some(1), Exit::AboveCeiling),
+            (Some(1.2), None, Exit::Ok),
+            (Some(0.9), None, Exit::AboveCeiling),
+        ];
+        for (stddev, samples, want) in cases {
+            let measured = run(stddev, samples);
+            assert_eq!(verdict(&p, &measured), want, "{stddev:?} {samples:?}");
+            let noted = |what: &str| prove(&p, &measured).notes.iter().any(|n| n.contains(what));
+            assert_eq!(noted("by less than the runs differ"), want == Exit::Ok);
+            assert_eq!(noted("which no run can be"), want == Exit::AboveCeiling);
+        }
     }
 
     #[test]

@@ -65,6 +65,10 @@ pub struct Setting {
     pub model: Option<String>,
     /// Parameters of the model.
     pub n_params: Option<u64>,
+    /// Bytes of its weights.
+    pub model_bytes: Option<u64>,
+    /// The cards.
+    pub gpu: Option<String>,
     /// llama.cpp's build.
     pub build: Option<String>,
     /// Backend and device.
@@ -157,7 +161,6 @@ pub(super) struct Cells {
     setting: Setting,
     model_type: Option<String>,
     build_number: Option<u64>,
-    gpu: Option<String>,
     /// Summaries that others write: one decode and one prefill rate in a record.
     tg: (Option<f64>, Option<f64>),
     pp: (Option<f64>, Option<f64>),
@@ -189,11 +192,12 @@ impl Cells {
             "n_threads" | "threads" => s.n_threads = cell.count(),
             "model_filename" | "model" => s.model = cell.text().map(|m| stem(&m)),
             "model_n_params" => s.n_params = cell.count(),
+            "model_size" => s.model_bytes = cell.count().filter(|n| *n > 0),
             "model_type" => self.model_type = cell.text(),
             "build_commit" => s.build = cell.text().filter(|t| t != "unknown"),
             "build_number" => self.build_number = cell.count(),
             "backends" | "backend" => s.device = cell.text(),
-            "gpu_info" => self.gpu = cell.text(),
+            "gpu_info" => s.gpu = cell.text(),
             "tensor_buft_overrides" | "override_tensor" | "ot" => {
                 s.overridden = cell.text().is_some_and(|t| t != "none");
             }
@@ -217,7 +221,7 @@ impl Cells {
                 None => n.to_string(),
             });
         }
-        if let Some(gpu) = &self.gpu {
+        if let Some(gpu) = &s.gpu {
             s.device = Some(match s.device {
                 Some(backend) => format!("{backend}, {gpu}"),
                 None => gpu.clone(),
@@ -306,6 +310,7 @@ impl Setting {
             (&mut self.type_v, &outer.type_v),
             (&mut self.model, &outer.model),
             (&mut self.build, &outer.build),
+            (&mut self.gpu, &outer.gpu),
             (&mut self.device, &outer.device),
         ] {
             if mine.is_none() {

@@ -10,6 +10,8 @@ pub(super) struct Timing {
     decode_n: Option<f64>,
     prefill: Option<f64>,
     prefill_ms: Option<f64>,
+    prefill_n: Option<f64>,
+    cached_n: Option<f64>,
     drafted: bool,
     unfinished: bool,
 }
@@ -23,6 +25,8 @@ impl Timing {
             "predicted_n" => self.decode_n = cell.rate(),
             "prompt_per_second" => self.prefill = cell.rate(),
             "prompt_ms" => self.prefill_ms = cell.rate(),
+            "prompt_n" => self.prefill_n = cell.rate(),
+            "cache_n" => self.cached_n = cell.rate(),
             "draft_n" => self.drafted = cell.rate().is_some_and(|n| n > 0.0),
             // A streamed answer repeats its timings; only the last one is whole.
             "stop" => self.unfinished = matches!(cell, Cell::Flag(false)),
@@ -54,6 +58,8 @@ pub struct Served {
     pub tokens: u64,
     /// Whether drafted tokens took part, which no forecast of ours knows.
     pub drafted: bool,
+    /// Context that was filled before the first token of any answer, where all of them say.
+    pub depth: Option<u64>,
 }
 
 impl Served {
@@ -86,6 +92,11 @@ impl Served {
             answers: used.len() as u64,
             tokens: crate::units::floor_bytes(tokens),
             drafted: used.iter().any(|t| t.drafted),
+            depth: used
+                .iter()
+                .map(|t| Some(crate::units::floor_bytes(t.prefill_n? + t.cached_n?)))
+                .min()
+                .flatten(),
         })
     }
 
@@ -149,5 +160,13 @@ mod tests {
         let served = Served::of_timings(&[timing(10.0, 3000.0), timing(30.0, 1000.0)]).unwrap();
         assert_eq!(served.decode, Some(15.0));
         assert_eq!((served.answers, served.tokens), (2, 20));
+        assert_eq!(served.depth, None, "not every answer says what it stood on");
+        let after = |cached, prompt| Timing {
+            cached_n: Some(cached),
+            prefill_n: Some(prompt),
+            ..timing(10.0, 1000.0)
+        };
+        let served = Served::of_timings(&[after(900.0, 100.0), after(0.0, 1200.0)]).unwrap();
+        assert_eq!(served.depth, Some(1000));
     }
 }

@@ -1,8 +1,9 @@
 //! The calibration point that a receipt leaves behind, and the name of its file.
 
+use super::expected::Expected;
 use super::measure::Measured;
-use super::prove::{ceiling_at, work_at};
-use crate::document::{Plan, Point};
+use super::peaks::Envelope;
+use crate::document::{Hardware, POINT_SCHEMA, Plan, Point};
 
 /// Longest part of a file name that comes from the user, in bytes; names end at 255.
 const LONGEST_PART: usize = 100;
@@ -22,6 +23,15 @@ pub struct Identity {
     pub source: Option<String>,
 }
 
+/// What was read of the machine that it ran on.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Surroundings<'a> {
+    /// Its profile.
+    pub hardware: Option<&'a Hardware>,
+    /// The envelope of the run.
+    pub envelope: Option<&'a Envelope>,
+}
+
 /// Why a receipt leaves no point behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NoPoint {
@@ -31,14 +41,45 @@ pub enum NoPoint {
     /// It would teach the store the wrong thing.
     #[error("the benchmark ran another model than the plan's")]
     OtherModel,
+    /// So would this.
+    #[error("the benchmark's weights are of another quantisation than the plan's")]
+    OtherSize,
     /// A stalled run says nothing about the next one.
     #[error("the measured rate is 0")]
     Stalled,
 }
 
-/// The calibration point of `measured` under `plan`.
-pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, NoPoint> {
-    let ceiling = ceiling_at(plan, measured)
+/// The calibration points of `measured` under `plan`: one for each depth that was measured.
+pub fn points(
+    plan: &Plan,
+    measured: &Measured,
+    who: &Identity,
+    around: Surroundings<'_>,
+) -> Result<Vec<Point>, NoPoint> {
+    // Without its work a plan knows one ceiling, which says nothing at other depths.
+    if plan.decode_work.is_none() || measured.curve.is_empty() {
+        return Ok(vec![point(plan, measured, who, around)?]);
+    }
+    let n = measured.curve.len() as u64;
+    let at = |at| {
+        let point = point(plan, &measured.at(at), who, around)?;
+        Ok(Point {
+            run_points: Some(n),
+            ..point
+        })
+    };
+    measured.curve.iter().map(at).collect()
+}
+
+fn point(
+    plan: &Plan,
+    measured: &Measured,
+    who: &Identity,
+    around: Surroundings<'_>,
+) -> Result<Point, NoPoint> {
+    let expected = Expected::of(plan, measured.depth);
+    let ceiling = expected
+        .ceiling
         .filter(|c| *c > 0.0)
         .ok_or(NoPoint::NoCeiling)?;
     let rate = measured
@@ -48,17 +89,28 @@ pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, 
     if super::identity::other_model(plan, measured).is_some() {
         return Err(NoPoint::OtherModel);
     }
+    if super::identity::other_size(plan, measured).is_some() {
+        return Err(NoPoint::OtherSize);
+    }
     let assumed = plan.assumptions.clone().unwrap_or_default();
+    let gpu = around.hardware.map(|h| &h.gpu);
+    let [cache_type_k, cache_type_v] = measured.caches.clone();
     Ok(Point {
+        schema_version: Some(POINT_SCHEMA),
         model: who.model.clone(),
         // A plan that moves no experts has none in RAM.
         n_cpu_moe: Some(plan.n_cpu_moe.unwrap_or(0)),
         n_moe_layers: Some(plan.n_moe_layers.unwrap_or(0)),
         ceiling_tok_s: Some(ceiling),
         measured_tok_s: Some(rate),
+        stddev_tok_s: measured.stddev,
+        samples: measured.samples,
+        prefill_tok_s: measured.prefill,
         quant: who.quant.clone(),
         cpu_bw_gbps: assumed.cpu_mem_bw_gbps,
         vram_bw_gbps: assumed.vram_bw_gbps,
+        best_cpu_bw_gbps: assumed.ceiling_cpu_bw_gbps,
+        best_vram_bw_gbps: assumed.ceiling_vram_bw_gbps,
         ctx_len: assumed.ctx_len,
         created: Some(who.created.clone()),
         rig: who.rig.clone(),
@@ -71,10 +123,25 @@ pub fn point(plan: &Plan, measured: &Measured, who: &Identity) -> Result<Point, 
             .moe_layers_on_host
             .filter(|n| Some(*n) != plan.n_cpu_moe),
         depth: measured.depth,
-        decode_work: work_at(plan, measured),
-        predicted_tok_s: plan.decode_work.and(plan.predicted_decode_tok_s),
-        gpu: None,
+        run_points: None,
+        decode_work: expected.work,
+        predicted_tok_s: plan.decode_work.and(expected.forecast),
+        gpu: measured
+            .gpu
+            .clone()
+            .or_else(|| gpu.map(|g| g.name.clone()).filter(|name| !name.is_empty())),
+        compute_capability: gpu.and_then(|g| g.compute_capability.clone()),
+        driver: gpu.and_then(|g| g.driver_version.clone()),
         build: measured.build.clone(),
+        vram_used_mib: measured.vram_mib,
+        gpu_temp_c: around.envelope.and_then(|e| e.gpu_temp_c),
+        gpu_power_pct: around.envelope.and_then(|e| e.gpu_power_pct),
+        n_params: measured.n_params,
+        model_bytes: measured.model_bytes,
+        ubatch: measured.ubatch,
+        flash_attn: measured.flash_attn,
+        cache_type_k,
+        cache_type_v,
     })
 }
 

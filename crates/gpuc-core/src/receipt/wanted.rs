@@ -14,7 +14,8 @@ pub struct Wanted {
     n_moe_layers: Option<u64>,
     /// Layers on the GPU; none is all of them.
     pub(super) gpu_layers: Option<i64>,
-    pub(super) cache: String,
+    /// Types of the K and of the V cache.
+    pub(super) caches: [String; 2],
     pub(super) flash_attn: Option<bool>,
     pub(super) plan_depth: Option<u64>,
     pub(super) depth: Option<u64>,
@@ -43,15 +44,14 @@ impl Wanted {
             gpu_layers: layers
                 .and_then(|n| n.parse::<i64>().ok())
                 .filter(|n| (0..99).contains(n)),
-            cache: assumptions
-                .kv_dtype
-                .map_or_else(|| "f16".into(), |t| t.to_lowercase()),
+            caches: cache_types(assumptions.kv_dtype.as_deref()),
             flash_attn: match flag(&["-fa", "--flash-attn"]) {
                 Some("on" | "1") => Some(true),
                 Some("off" | "0") => Some(false),
                 _ => None,
             },
-            plan_depth: assumptions.depth,
+            // A plan that says what its work is can be held against a run at any depth.
+            plan_depth: assumptions.depth.filter(|_| plan.decode_work.is_none()),
             depth,
         }
     }
@@ -85,9 +85,21 @@ impl Wanted {
     pub(super) fn caches_off(&self, row: &Row) -> u64 {
         [&row.setting.type_k, &row.setting.type_v]
             .into_iter()
-            .flatten()
-            .filter(|t| !t.eq_ignore_ascii_case(&self.cache))
+            .zip(&self.caches)
+            .filter(|(ran, planned)| {
+                ran.as_ref()
+                    .is_some_and(|t| !t.eq_ignore_ascii_case(planned))
+            })
             .count() as u64
+    }
+}
+
+/// The types in a plan's `kv_dtype`: one for both caches, or "k q8_0, v f16".
+pub(super) fn cache_types(kv_dtype: Option<&str>) -> [String; 2] {
+    let text = kv_dtype.unwrap_or("f16").to_lowercase();
+    match text.strip_prefix("k ").and_then(|t| t.split_once(", v ")) {
+        Some((k, v)) => [k.into(), v.into()],
+        None => [text.clone(), text],
     }
 }
 
@@ -140,7 +152,10 @@ mod tests {
                 "assumptions": {"kv_dtype": "Q8_0", "depth": 512}}"#,
         );
         assert_eq!((w.gpu_layers, w.flash_attn), (Some(20), Some(true)));
-        assert_eq!((w.cache.as_str(), w.plan_depth), ("q8_0", Some(512)));
+        assert_eq!(w.caches, ["q8_0", "q8_0"]);
+        assert_eq!(w.plan_depth, Some(512));
+        assert_eq!(cache_types(Some("k Q8_0, v f16")), ["q8_0", "f16"]);
+        assert_eq!(cache_types(None), ["f16", "f16"]);
         for flags in ["-ngl 99", "-ngl all", "-ngl -1", ""] {
             let w = wanted(&format!(
                 r#"{{"fits": true, "verdict": "ship", "llama_flags": "{flags}"}}"#
