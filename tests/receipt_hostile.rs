@@ -25,7 +25,12 @@ fn fixtures() -> Vec<Vec<u8>> {
 const PLAN: &str = r#"{"fits": true, "verdict": "ship", "n_cpu_moe": 0, "n_moe_layers": 4,
     "ceiling_decode_tok_s": 56.2, "predicted_decode_tok_s": 33.7,
     "predicted_band_low_tok_s": 25, "predicted_band_high_tok_s": 42,
-    "llama_flags": "-ngl 99 -fa on", "assumptions": {"kv_dtype": "f16", "depth": 4096}}"#;
+    "llama_flags": "-ngl 99 -fa on", "footprint_source": "gguf",
+    "decode_work": {"device_weight_bytes": 1.8e9, "cache_bytes": 5e8, "expert_blocks": 4},
+    "cache_growth": [{"bytes_per_token": 98304, "window": 1024}, {"bytes_per_token": 20000}],
+    "memory_map": [{"device": "RTX 4090", "weights_bytes": 90000000}],
+    "assumptions": {"kv_dtype": "f16", "depth": 4096, "ctx_len": 8192, "vram_bw_gbps": 1008,
+                    "cpu_mem_bw_gbps": 60}}"#;
 
 /// Everything that is decided between the files and the receipt.
 fn judge(plan: &Plan, bench: &[u8], peaks: &[u8]) {

@@ -123,6 +123,7 @@ impl<'p> Outlook<'p> {
         };
         let spread = regime.spread * wider * guess;
         let receipts = self.receipts(work, shipped, ceiling);
+        let runs = crate::units::nearest_bytes(runs(&receipts));
         let card = format!("{} {}", self.card.backend.key(), self.card.generation);
         let where_ = if work.in_vram() {
             "in VRAM"
@@ -139,8 +140,7 @@ impl<'p> Outlook<'p> {
                 offset,
                 narrowed,
                 format!(
-                    "{} receipt(s) of this rig, {:+.0} % from {shipped_basis}",
-                    receipts.len(),
+                    "{runs} receipt(s) of this rig, {:+.0} % from {shipped_basis}",
                     100.0 * (offset.exp() - 1.0)
                 ),
             ),
@@ -150,7 +150,7 @@ impl<'p> Outlook<'p> {
             low: centre * (-spread).exp(),
             centre,
             high: centre * spread.exp(),
-            samples: regime.rows + receipts.len() as u64,
+            samples: regime.rows + runs,
             basis: format!(
                 "{basis}; 80 % band -{:.0} % +{:.0} %",
                 100.0 * (1.0 - (-spread).exp()),
@@ -159,10 +159,9 @@ impl<'p> Outlook<'p> {
         })
     }
 
-    /// By how much each of the owner's receipts of this regime is off the law, as a logarithm, and
-    /// how much noisier than a run it is.
-    fn receipts(&self, work: &Work, shipped: f64, ceiling: f64) -> Vec<(f64, f64)> {
-        let of = |p: &&Point| -> Option<(f64, f64)> {
+    /// By how much each of the owner's receipts of this regime is off the law.
+    fn receipts(&self, work: &Work, shipped: f64, ceiling: f64) -> Vec<Deviation> {
+        let of = |p: &&Point| -> Option<Deviation> {
             let measured = p.measured_tok_s.filter(|m| *m > 0.0)?;
             let (off, noise) = if let Some(then) = &p.decode_work {
                 if then.in_vram() != work.in_vram() {
@@ -176,31 +175,46 @@ impl<'p> Outlook<'p> {
                 let share = measured / p.ceiling_tok_s.filter(|c| *c > 0.0)?;
                 (share * ceiling / shipped, OLD_POINT_NOISE)
             };
-            // Depths of one run have its luck in common: together they weigh as one.
-            let noise = noise * (p.run_points.unwrap_or(1).max(1) as f64).sqrt();
-            Some((off.ln(), noise)).filter(|(off, _)| off.is_finite())
+            let of_run = p.run_points.unwrap_or(1).max(1) as f64;
+            Some(Deviation {
+                off: off.ln(),
+                weight: 1.0 / (noise * noise * of_run),
+                runs: 1.0 / of_run,
+            })
+            .filter(|d| d.off.is_finite())
         };
         self.points.iter().filter_map(of).collect()
     }
 }
 
-/// The offset of the rig and the half-width of the band, from receipts that are `off` the law.
-fn update(spread: f64, within: f64, receipts: &[(f64, f64)]) -> Option<(f64, f64)> {
+/// By how much a receipt is off the law.
+struct Deviation {
+    /// As a logarithm.
+    off: f64,
+    /// How much it counts beside a run that is fully known.
+    weight: f64,
+    /// Which part of a run it is: depths of one run have its luck in common, so that together they
+    /// count as one.
+    runs: f64,
+}
+
+/// How many runs these are.
+fn runs(receipts: &[Deviation]) -> f64 {
+    receipts.iter().map(|d| d.runs).sum()
+}
+
+/// The offset of the rig and the half-width of the band, from receipts that are off the law.
+fn update(spread: f64, within: f64, receipts: &[Deviation]) -> Option<(f64, f64)> {
     if receipts.is_empty() {
         return None;
     }
-    let weight = |noise: f64| 1.0 / (noise * noise);
-    let all: f64 = receipts.iter().map(|(_, noise)| weight(*noise)).sum();
-    let mean = receipts
-        .iter()
-        .map(|(off, noise)| off * weight(*noise))
-        .sum::<f64>()
-        / all;
+    let all: f64 = receipts.iter().map(|d| d.weight).sum();
+    let mean = receipts.iter().map(|d| d.off * d.weight).sum::<f64>() / all;
     let squares: f64 = receipts
         .iter()
-        .map(|(off, noise)| (off - mean).powi(2) * weight(*noise))
+        .map(|d| (d.off - mean).powi(2) * d.weight)
         .sum();
-    let freedoms = receipts.len() as f64 - 1.0;
+    let freedoms = (runs(receipts) - 1.0).max(0.0);
     let run = (RUNS_BEFOREHAND * within * within + squares) / (RUNS_BEFOREHAND + freedoms);
     let rig = (spread / QUANTILE).powi(2);
     let certainty = 1.0 / rig + all / run;
