@@ -30,6 +30,7 @@ nothing to it (USR1, USR2, WINCH, ...) is handed on to the job.
 Examples:
   gpu-container-watchdog run --peaks-out peaks.json -- llama-bench -m model.gguf -o json > bench.json
   gpu-container-watchdog run --temp-max 80 --on-breach alert --log run.jsonl -- ./serve.sh
+  gpu-container-watchdog run --plan plan.json -- --port 8081
 
 Exit status:
   the job's own; 128 + n when signal n ended it
@@ -88,7 +89,7 @@ pub struct Args {
     #[arg(long, value_name = "SHARE", global = true, value_parser = non_negative)]
     pub warn_fraction: Option<f64>,
     /// Take the job's limits from plan.json: VRAM and RAM that it uses, and a margin (run only). The
-    /// thresholds file and flags go over it.
+    /// thresholds file and flags go over it. Without a command the plan itself is launched.
     #[arg(long, value_name = "FILE", global = true)]
     pub plan: Option<PathBuf>,
     /// Print the limits in force as JSON, each with where it comes from, and end.
@@ -189,7 +190,11 @@ pub struct RunArgs {
     /// Most memory, MiB, that the job's control group may hold; the kernel enforces it.
     #[arg(long, value_name = "MIB", value_parser = crate::values::positive)]
     pub memory_max: Option<f64>,
-    /// The job: a program and its arguments.
+    /// Weights file of the plan's job, instead of the one that the plan names.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// The job: a program and its arguments. With --plan, none, or flags alone behind --: the plan's
+    /// llama-server with those flags.
     #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     pub job: Vec<OsString>,
 }

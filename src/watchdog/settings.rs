@@ -10,6 +10,7 @@ use gpuc_core::units::floor_bytes;
 
 use super::args::{Args, CgroupUse, RunArgs, Sub};
 use super::limits::{InForce, Layers};
+use crate::launch::plan_command;
 
 /// Shorter, and the watch itself could be felt.
 const SHORTEST: f64 = 0.05;
@@ -73,7 +74,10 @@ impl Settings {
                 .with_hint("name a file"));
             }
             Some(Sub::Run(_)) if args.print_config => (Place::Run, None),
-            Some(Sub::Run(run)) => (Place::Run, Some(JobSettings::of(run)?)),
+            Some(Sub::Run(run)) => {
+                let job = JobSettings::of(run, args.plan.as_deref())?;
+                (Place::Run, Some(job))
+            }
             None if args.watch => (Place::Watch, None),
             // What is drawn is drawn before anything is set.
             Some(Sub::Draw(_)) | None => (Place::Once, None),
@@ -126,16 +130,30 @@ impl Settings {
 }
 
 impl JobSettings {
-    fn of(run: RunArgs) -> Result<Self, Fault> {
+    fn of(run: RunArgs, plan: Option<&Path>) -> Result<Self, Fault> {
         let cgroup = run.cgroup == CgroupUse::Auto;
         if !cgroup && run.memory_max.is_some() {
             return Err(Fault::new(Code::InputUsage, "--memory-max needs a cgroup")
                 .with_hint("leave --cgroup off away"));
         }
-        let mut words = run.job.into_iter();
+        // No program begins with a dash, so such words go to the plan's.
+        let only_flags = run.job.first().is_none_or(is_flag);
+        let job = match plan {
+            Some(plan) if only_flags => plan_command(plan, run.model.as_deref(), run.job)?,
+            _ if run.model.is_some() => {
+                return Err(Fault::new(
+                    Code::InputUsage,
+                    "--model is for the job of --plan, but there is another",
+                )
+                .with_hint("leave the command away, or --model"));
+            }
+            _ => run.job,
+        };
+        let mut words = job.into_iter();
         let program = words.next().filter(|p| !p.is_empty()).ok_or_else(|| {
-            Fault::new(Code::InputUsage, "run needs a command")
-                .with_hint("gpu-container-watchdog run [OPTIONS] -- COMMAND [ARGUMENTS]")
+            Fault::new(Code::InputUsage, "run needs a command, or a plan to launch").with_hint(
+                "gpu-container-watchdog run [OPTIONS] -- COMMAND [ARGUMENTS], or --plan FILE",
+            )
         })?;
         Ok(Self {
             program,
@@ -147,6 +165,10 @@ impl JobSettings {
             memory_max: run.memory_max.map(|mib| floor_bytes(mib * 1048576.0)),
         })
     }
+}
+
+fn is_flag(word: &OsString) -> bool {
+    word.as_encoded_bytes().starts_with(b"-")
 }
 
 pub(super) fn seconds(s: f64) -> Duration {
