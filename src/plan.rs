@@ -46,6 +46,7 @@ Examples:
   gpu-container-plan --profile profile.json --model-config config.json --ctx 32768 -o plan.json
   gpu-container-plan --profile profile.json --model model.gguf --calibration-dir calibration
   gpu-container-plan --profile profile.json --model model.gguf --emit systemd > llama.service
+  gpu-container-plan --profile profile.json --model model.gguf --svg plan.svg
 
 Exit status:
   0  ship: the plan fits and clears the floor

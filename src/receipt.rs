@@ -39,6 +39,7 @@ Examples:
   gpu-container-receipt --plan plan.json --bench bench.json
   gpu-container-receipt --plan plan.json --bench bench.json --peaks peaks.json \\
       --calibration-dir calibration --model-name Qwen3-30B-A3B --quant gguf-q4_k_m -o receipt.json
+  gpu-container-receipt --plan plan.json --bench bench.json --peaks peaks.json --html run.html
   gpu-container-receipt --history calibration
   curl -s localhost:8080/metrics | gpu-container-receipt --plan plan.json --server -
 

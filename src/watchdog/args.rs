@@ -13,6 +13,7 @@ Examples:
   gpu-container-watchdog --watch --interval 2 --on-breach docker-stop:llama
   gpu-container-watchdog run --peaks-out peaks.json -- llama-bench -m model.gguf -o json > bench.json
   gpu-container-watchdog --config watchdog.json run --json-out reports.jsonl -- ./serve.sh
+  gpu-container-watchdog draw run.jsonl --svg run.svg
 
 Exit status of a look or a watch:
   0 ok    5 a reading is near its limit    7 a limit is breached

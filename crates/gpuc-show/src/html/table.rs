@@ -1,9 +1,11 @@
 //! The numbers of a page, as tables of words.
 
 use gpuc_core::document::{Peaks, Plan, Receipt};
+use gpuc_core::safety::Limit;
 use gpuc_core::units::MIB;
 
 use super::private;
+use crate::svg::metric::{METRICS, Metric};
 use crate::svg::number::{bytes, decimals, rate};
 use crate::svg::xml::Xml;
 
@@ -102,34 +104,54 @@ pub(super) fn receipt(receipt: &Receipt) -> Vec<Row> {
 }
 
 pub(super) fn peaks(peaks: &Peaks) -> Vec<Row> {
-    let t = &peaks.thresholds;
-    let in_unit = |x: f64, unit: &str| format!("{} {unit}", decimals(x, 1));
-    let rows = [
-        ("GPU power", peaks.peak_gpu_power_pct, t.power_pct_max, "%"),
-        (
-            "GPU temperature",
-            peaks.peak_gpu_temp_c,
-            t.gpu_temp_c_max,
-            "°C",
-        ),
-        ("VRAM used", peaks.peak_gpu_vram_pct, t.vram_pct_max, "%"),
-        (
-            "host memory used",
-            peaks.peak_host_mem_pct,
-            t.host_mem_pct_max,
-            "%",
-        ),
-    ];
-    let row = |(name, worst, limit, unit): (&'static str, Option<f64>, f64, &str)| {
-        let worst = worst.map_or_else(|| "unknown".to_owned(), |x| in_unit(x, unit));
-        (name, vec![worst, in_unit(limit, unit)])
+    let row = |metric: &Metric| {
+        let limit = metric.limit?;
+        let worst = worst(peaks, limit);
+        let line = limit.get(&peaks.thresholds);
+        let is_there = !limit.is_optional() || worst.is_some() || line.is_some();
+        let words =
+            |x: Option<f64>, none: &str| x.map_or(none.to_owned(), |x| metric.unit.words(x));
+        is_there.then(|| {
+            (
+                metric.title,
+                vec![words(worst, "unknown"), words(line, "none")],
+            )
+        })
     };
-    let mut out: Vec<Row> = rows.into_iter().map(row).collect();
-    let in_bytes = |x: Option<f64>| mib(x).unwrap_or_else(|| "unknown".to_owned());
-    let left = [peaks.min_host_avail_mib, Some(t.host_avail_mib_min)];
-    out.push(("host memory left", left.map(in_bytes).to_vec()));
-    out.push(("looks", vec![peaks.samples.to_string(), String::new()]));
+    let mut out: Vec<Row> = METRICS.iter().filter_map(row).collect();
+    out.push((
+        "looks",
+        vec![decimals(peaks.samples as f64, 0), String::new()],
+    ));
     let ended = peaks.ended.clone().unwrap_or_else(|| "unknown".to_owned());
     out.push(("the run ended", vec![ended, String::new()]));
+    let xids: Vec<String> = peaks.xids.iter().take(20).map(u64::to_string).collect();
+    let mut events = vec![
+        ("clocks held down", peaks.throttle_reasons.join(", ")),
+        ("errors of the driver (Xid)", xids.join(", ")),
+    ];
+    events.retain(|(_, what)| !what.is_empty());
+    out.extend(
+        events
+            .into_iter()
+            .map(|(name, what)| (name, vec![what, String::new()])),
+    );
     out
+}
+
+/// The worst reading that is held against a limit.
+fn worst(peaks: &Peaks, limit: Limit) -> Option<f64> {
+    match limit {
+        Limit::Power => peaks.peak_gpu_power_pct,
+        Limit::Temperature => peaks.peak_gpu_temp_c,
+        Limit::Vram => peaks.peak_gpu_vram_pct,
+        Limit::HostMemory => peaks.peak_host_mem_pct,
+        Limit::HostAvailable => peaks.min_host_avail_mib,
+        Limit::Swap => peaks.peak_swap_pct,
+        Limit::Pressure => peaks.peak_psi_full_avg10,
+        Limit::Cgroup => peaks.peak_cgroup_mem_pct,
+        Limit::JobVram => peaks.peak_job_vram_mib,
+        Limit::JobRss => peaks.peak_job_rss_mib,
+        Limit::WarnFraction => None,
+    }
 }

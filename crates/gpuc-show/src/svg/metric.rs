@@ -1,84 +1,115 @@
 //! The metrics of a watch that are drawn: what they are called and which limit they have.
 
 use gpuc_core::document::{Sample, Thresholds};
+use gpuc_core::safety::Limit;
 
 /// One metric.
-#[derive(Clone, Copy)]
-pub(super) struct Metric {
-    /// Its name in samples and breaches.
-    pub(super) key: &'static str,
-    pub(super) title: &'static str,
-    pub(super) unit: &'static str,
-    /// From the sample's unit to the one that is shown.
-    pub(super) scale: f64,
-    pub(super) places: usize,
-    pub(super) read: fn(&Sample) -> Option<f64>,
-    pub(super) limit: Limit,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Metric {
+    /// What is held against it; nothing is against how busy the GPU is.
+    pub(crate) limit: Option<Limit>,
+    pub(crate) title: &'static str,
+    pub(crate) unit: Unit,
 }
 
-/// Where a metric is acted upon.
-#[derive(Clone, Copy)]
-pub(super) enum Limit {
-    Most(fn(&Thresholds) -> f64),
-    Least(fn(&Thresholds) -> f64),
-    None,
+/// What a metric is shown in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// Of a whole that cannot be exceeded, or hardly.
+    Percent,
+    /// Of time: seldom more than a few.
+    PercentOfTime,
+    Celsius,
+    /// The sample has it in MiB.
+    Gib,
 }
 
-const PERCENT: Metric = Metric {
-    key: "",
-    title: "",
-    unit: "%",
-    scale: 1.0,
-    places: 1,
-    read: |_| None,
-    limit: Limit::None,
-};
+const fn metric(limit: Limit, title: &'static str, unit: Unit) -> Metric {
+    Metric {
+        limit: Some(limit),
+        title,
+        unit,
+    }
+}
 
-pub(super) const METRICS: [Metric; 6] = [
+/// All of them, the GPU's first.
+pub(crate) const METRICS: [Metric; 11] = [
+    metric(Limit::Power, "GPU power, share of its limit", Unit::Percent),
+    metric(Limit::Temperature, "GPU temperature", Unit::Celsius),
+    metric(Limit::Vram, "VRAM used", Unit::Percent),
+    metric(Limit::JobVram, "VRAM of the job", Unit::Gib),
     Metric {
-        key: "gpu_power_pct",
-        title: "GPU power, share of its limit",
-        read: |s| s.gpu_power_pct,
-        limit: Limit::Most(|t| t.power_pct_max),
-        ..PERCENT
-    },
-    Metric {
-        key: "gpu_temp_c",
-        title: "GPU temperature",
-        unit: "°C",
-        places: 0,
-        read: |s| s.gpu_temp_c,
-        limit: Limit::Most(|t| t.gpu_temp_c_max),
-        ..PERCENT
-    },
-    Metric {
-        key: "gpu_vram_pct",
-        title: "VRAM used",
-        read: |s| s.gpu_vram_pct,
-        limit: Limit::Most(|t| t.vram_pct_max),
-        ..PERCENT
-    },
-    Metric {
-        key: "gpu_util_pct",
+        limit: None,
         title: "GPU busy",
-        places: 0,
-        read: |s| s.gpu_util_pct,
-        ..PERCENT
+        unit: Unit::Percent,
     },
-    Metric {
-        key: "host_mem_pct",
-        title: "Host memory used",
-        read: |s| s.host_mem_pct,
-        limit: Limit::Most(|t| t.host_mem_pct_max),
-        ..PERCENT
-    },
-    Metric {
-        key: "host_avail_mib",
-        title: "Host memory left",
-        unit: "GiB",
-        scale: 1.0 / 1024.0,
-        read: |s| s.host_avail_mib,
-        limit: Limit::Least(|t| t.host_avail_mib_min),
-        ..PERCENT
-    },
+    metric(Limit::HostMemory, "Host memory used", Unit::Percent),
+    metric(Limit::HostAvailable, "Host memory left", Unit::Gib),
+    metric(Limit::JobRss, "Memory of the job", Unit::Gib),
+    metric(
+        Limit::Cgroup,
+        "Control group's memory, share of its limit",
+        Unit::Percent,
+    ),
+    metric(Limit::Swap, "Swap used", Unit::Percent),
+    metric(
+        Limit::Pressure,
+        "Everything waiting for memory (PSI)",
+        Unit::PercentOfTime,
+    ),
 ];
+
+impl Metric {
+    /// Its name in samples and breaches.
+    pub(crate) fn key(&self) -> &'static str {
+        let of_limit = self.limit.and_then(Limit::metric);
+        of_limit.unwrap_or("gpu_util_pct")
+    }
+
+    /// What a sample has of it.
+    pub(crate) fn read(&self, sample: &Sample) -> Option<f64> {
+        match self.limit {
+            Some(limit) => limit.value(sample),
+            None => sample.gpu_util_pct,
+        }
+    }
+
+    /// Whether little of it is bad.
+    pub(crate) fn is_least(&self) -> bool {
+        self.limit == Some(Limit::HostAvailable)
+    }
+
+    /// Where it is acted upon, and where it is warned about.
+    pub(crate) fn lines(&self, t: &Thresholds) -> (Option<f64>, Option<f64>) {
+        let limit = self.limit.and_then(|l| l.get(t));
+        let warn = limit.map(|limit| {
+            if self.is_least() {
+                limit / t.warn_fraction
+            } else {
+                limit * t.warn_fraction
+            }
+        });
+        (limit, warn.filter(|w| w.is_finite()))
+    }
+}
+
+impl Unit {
+    /// From what a sample has to what is shown.
+    pub(crate) fn scale(self) -> f64 {
+        match self {
+            Self::Gib => 1.0 / 1024.0,
+            _ => 1.0,
+        }
+    }
+
+    /// A reading in words.
+    pub(crate) fn words(self, reading: f64) -> String {
+        let (places, name) = match self {
+            Self::Percent | Self::PercentOfTime => (1, "%"),
+            Self::Celsius => (0, "°C"),
+            Self::Gib => (1, "GiB"),
+        };
+        let shown = super::number::decimals(reading * self.scale(), places);
+        format!("{shown} {name}")
+    }
+}

@@ -119,7 +119,7 @@ impl Track {
         let column = Column {
             index,
             worst: verdict,
-            ranges: METRICS.map(|m| (m.read)(sample).map(|x| (x, x))),
+            ranges: METRICS.map(|m| m.read(sample).map(|x| (x, x))),
         };
         match self.columns.last_mut() {
             Some(last) if last.index == index => last.join(&column),
@@ -144,7 +144,7 @@ impl Track {
     }
 
     fn breach(&mut self, at: f64, breach: &Breach) {
-        let known = METRICS.iter().position(|m| m.key == breach.metric);
+        let known = METRICS.iter().position(|m| m.key() == breach.metric);
         if let Some(lines) = known.and_then(|i| self.lines.get_mut(i)) {
             match breach.level {
                 Level::Warn => lines.warn = Some(breach.threshold),

@@ -4,14 +4,14 @@ use gpuc_core::document::{Safety, Thresholds};
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, LEFT, RIGHT};
-use super::metric::{Limit, METRICS, Metric};
-use super::number::{Px, decimals};
+use super::metric::METRICS;
+use super::number::decimals;
 use super::paint::{Fill, Line, Mark, Swatch};
+use super::panel::Panel;
 use super::picture::Picture;
-use super::track::{Alarm, Column, Lines, Track};
+use super::track::Track;
 
 const STRIP: f64 = 16.0;
-const PANEL: f64 = 92.0;
 
 impl Track {
     /// The trajectory; without the limits in force, those that its breaches named.
@@ -24,24 +24,11 @@ impl Track {
         }
         let time = Axis::time(self.last.max(self.width), 8.0);
         self.strip(&mut canvas, &time);
-        let read = |i: usize| move |c: &Column| c.ranges.get(i).copied().flatten();
-        let drawn: Vec<usize> = (0..METRICS.len())
-            .filter(|i| self.columns.iter().any(|c| read(*i)(c).is_some()))
+        let panels: Vec<Panel<'_>> = (0..METRICS.len())
+            .filter_map(|i| Panel::of(self, i, limits, &time))
             .collect();
-        for (i, metric) in METRICS.iter().enumerate() {
-            if !drawn.contains(&i) {
-                continue;
-            }
-            let named = self.lines.get(i).copied().unwrap_or_default();
-            let panel = Panel {
-                metric,
-                lines: limits.map_or(named, |t| lines(metric, t)),
-                alarm: self.alarms.iter().find(|a| a.metric == metric.key),
-                track: self,
-                time: &time,
-                is_last: drawn.last() == Some(&i),
-            };
-            panel.draw(&mut canvas, &read(i));
+        for (i, panel) in panels.iter().enumerate() {
+            panel.draw(&mut canvas, i + 1 == panels.len());
         }
         canvas.legend(&[
             (Swatch::Class("range"), "readings, least to most".into()),
@@ -127,145 +114,14 @@ impl Track {
     }
 }
 
-/// A metric's own plot.
-struct Panel<'a> {
-    metric: &'a Metric,
-    lines: Lines,
-    alarm: Option<&'a Alarm>,
-    track: &'a Track,
-    time: &'a Axis,
-    is_last: bool,
-}
-
-impl Panel<'_> {
-    fn draw(&self, canvas: &mut Canvas, read: &dyn Fn(&Column) -> Option<(f64, f64)>) {
-        let (metric, scale) = (self.metric, self.metric.scale);
-        let ranges = || self.track.columns.iter().filter_map(read);
-        let low = ranges().map(|r| r.0).fold(f64::INFINITY, f64::min) * scale;
-        let high = ranges().map(|r| r.1).fold(f64::NEG_INFINITY, f64::max) * scale;
-        let limit = self.lines.limit.map(|l| l * scale);
-        canvas.heading(&self.heading(low, high));
-        let above = limit.unwrap_or(high).max(high);
-        let axis = match metric.unit {
-            "%" => Axis::from_zero(above.max(100.0), 4.0),
-            "°C" => Axis::around(low, above, 4.0),
-            _ => Axis::from_zero(above, 4.0),
-        };
-        let (top, bottom) = (canvas.y + 8.0, canvas.y + 8.0 + PANEL);
-        canvas.left_axis(&axis, top, bottom);
-        if self.is_last {
-            canvas.bottom_axis(self.time, bottom, PANEL, "time since the watch began");
-        } else {
-            for (at, _) in &self.time.ticks {
-                let x = self.time.at(*at, LEFT, RIGHT);
-                canvas.stroke("grid", x, top, x, bottom);
-            }
-            canvas.stroke("axis", LEFT, bottom, RIGHT, bottom);
-        }
-        let y = |value: f64| axis.at(value * scale, bottom, top);
-        let d = self.envelope(read, &y);
-        canvas.path("range", &d);
-        if let Some(warn) = self.lines.warn {
-            canvas.line(Line::Warn, LEFT, y(warn), RIGHT, y(warn));
-        }
-        if let Some(limit) = self.lines.limit {
-            canvas.line(Line::Limit, LEFT, y(limit), RIGHT, y(limit));
-        }
-        if let Some(alarm) = self.alarm {
-            let x = self.time.at(alarm.at, LEFT, RIGHT);
-            canvas.stroke("edge", x, top, x, bottom);
-            canvas.mark(Mark::Cross, x, y(alarm.value));
-            let words = format!(
-                "{} after {}",
-                self.value(alarm.value * scale),
-                duration(alarm.at)
-            );
-            let lines = [self.lines.warn, self.lines.limit]
-                .map(|l| l.map_or_else(Vec::new, |l| vec![(LEFT, y(l)), (RIGHT, y(l))]));
-            let [warn, limit] = &lines;
-            canvas.beside((x, y(alarm.value)), (top, bottom), &words, &[warn, limit]);
-        }
-        canvas.y = if self.is_last { bottom + 40.0 } else { bottom };
-    }
-
-    fn value(&self, x: f64) -> String {
-        format!("{} {}", decimals(x, self.metric.places), self.metric.unit)
-    }
-
-    fn heading(&self, low: f64, high: f64) -> String {
-        let scale = self.metric.scale;
-        let seen = match self.metric.limit {
-            Limit::Least(_) => format!("at least {}", self.value(low)),
-            _ => format!("at most {}", self.value(high)),
-        };
-        let title = self.metric.title;
-        match self.lines.limit {
-            Some(limit) => format!("{title}: {seen}, limit {}", self.value(limit * scale)),
-            None => format!("{title}: {seen}"),
-        }
-    }
-
-    /// From the most of each column to the least of it and back, one outline for each stretch
-    /// without a missing reading.
-    fn envelope(
-        &self,
-        read: &dyn Fn(&Column) -> Option<(f64, f64)>,
-        y: &dyn Fn(f64) -> f64,
-    ) -> String {
-        let mut d = String::new();
-        let mut stretch: Vec<(f64, f64, f64)> = Vec::new();
-        for column in &self.track.columns {
-            let Some((low, high)) = read(column) else {
-                outline(&mut d, &mut stretch);
-                continue;
-            };
-            let at = column.index as f64 * self.track.width;
-            stretch.push((self.time.at(at, LEFT, RIGHT), y(low), y(high)));
-        }
-        outline(&mut d, &mut stretch);
-        d
-    }
-}
-
-fn outline(d: &mut String, stretch: &mut Vec<(f64, f64, f64)>) {
-    if let [(x, low, high)] = stretch.as_slice() {
-        // A single look is a dash.
-        let (x, low, high) = (*x, *low, *high);
-        *stretch = vec![(x - 2.0, low, high), (x + 2.0, low, high)];
-    }
-    let there = stretch.iter().map(|(x, _, high)| (*x, *high));
-    let back = stretch.iter().rev().map(|(x, low, _)| (*x, *low));
-    for (i, (x, y)) in there.chain(back).enumerate() {
-        d.push(if i == 0 { 'M' } else { 'L' });
-        *d += &format!("{} {}", Px(x), Px(y));
-    }
-    if !stretch.is_empty() {
-        d.push('z');
-    }
-    stretch.clear();
-}
-
-/// Both lines of a metric under these thresholds.
-fn lines(metric: &Metric, t: &Thresholds) -> Lines {
-    let (limit, warn) = match metric.limit {
-        Limit::Most(limit) => (limit(t), limit(t) * t.warn_fraction),
-        Limit::Least(limit) => (limit(t), limit(t) / t.warn_fraction),
-        Limit::None => return Lines::default(),
-    };
-    Lines {
-        limit: Some(limit),
-        warn: Some(warn).filter(|w| w.is_finite()),
-    }
-}
-
 /// A metric in words.
 fn name(key: &str) -> &str {
-    let known = METRICS.iter().find(|m| m.key == key);
+    let known = METRICS.iter().find(|m| m.key() == key);
     known.map_or(key, |m| m.title)
 }
 
 /// Seconds as a person says them.
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 10.0 => format!("{} s", decimals(s, 1)),
         s if s < 120.0 => format!("{} s", decimals(s, 0)),
@@ -323,10 +179,10 @@ mod tests {
         fn log_line()(
             t in hostile(),
             elapsed_s in prop_oneof![4 => 0.0..1e4f64, 1 => any::<f64>()],
-            readings in prop::array::uniform6(maybe()),
+            readings in prop::array::uniform10(maybe()),
             breaches in prop::collection::vec((hostile(), any::<bool>(), any::<bool>()), 0..3),
         ) -> LogLine {
-            let [power, temp, vram, util, used, left] = readings;
+            let [power, temp, vram, util, used, left, rss, group, swap, psi] = readings;
             let breach = |(metric, known, abort): (String, bool, bool)| Breach {
                 metric: if known { "gpu_temp_c".into() } else { metric },
                 value: 91.0,
@@ -344,6 +200,10 @@ mod tests {
                     gpu_util_pct: util,
                     host_mem_pct: used,
                     host_avail_mib: left,
+                    job_rss_mib: rss,
+                    cgroup_mem_pct: group,
+                    swap_pct: swap,
+                    psi_full_avg10: psi,
                     ..Sample::default()
                 },
                 breaches: breaches.into_iter().map(breach).collect(),
