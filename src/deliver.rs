@@ -52,8 +52,18 @@ pub(crate) fn unwritable(path: &Path, e: io::Error) -> Fault {
     .with_cause(e)
 }
 
-/// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part.
+/// Writes `bytes` to `path` so that a reader sees the old file or the new one, never a part, and
+/// that they are there after a loss of power.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    put(path, bytes, true)
+}
+
+/// The same for what is written over and over, and is worth nothing after a loss of power.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
+    put(path, bytes, false)
+}
+
+fn put(path: &Path, bytes: &[u8], durable: bool) -> Result<(), Fault> {
     let failed = |e| unwritable(path, e);
     // A device or a pipe (/dev/stdout, /dev/null) is written to; there is nothing to rename over.
     if fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
@@ -78,7 +88,9 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), Fault> {
             file.set_permissions(old.permissions())?;
         }
         file.write_all(bytes)?;
-        file.sync_all()?;
+        if durable {
+            file.sync_all()?;
+        }
         fs::rename(&temporary, &target)
     })();
     written.map_err(|e| {

@@ -139,6 +139,17 @@ pub struct Args {
     /// Append a JSON line for each look to a file.
     #[arg(long, value_name = "FILE", global = true)]
     pub log: Option<PathBuf>,
+    /// MiB at which a file of --log or --events is set aside as FILE.1, of which three are kept; 0
+    /// for never [default: 64].
+    #[arg(long, value_name = "MIB", global = true, value_parser = non_negative)]
+    pub log_size: Option<f64>,
+    /// Append a JSON line for each decision, with its reason, to a file.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub events: Option<PathBuf>,
+    /// Keep the last readings in a file as OpenMetrics text, for node_exporter's textfile collector
+    /// (name it *.prom).
+    #[arg(long, value_name = "FILE", global = true)]
+    pub metrics_file: Option<PathBuf>,
     /// Show the whole chain of causes of an error.
     #[arg(long, global = true)]
     pub debug: bool,

@@ -2,12 +2,14 @@
 
 mod args;
 mod draw;
+mod evidence;
 mod gpus;
 mod limits;
 mod output;
 mod patrol;
 mod remedies;
 mod render;
+mod rotate;
 mod run;
 mod settings;
 
@@ -19,7 +21,7 @@ use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::{HostReading, Place};
 use gpuc_rig::host::HostPressure;
-use gpuc_rig::supervise::{Signals, Stop, Worker};
+use gpuc_rig::supervise::{Protection, Signals, Stop, Worker};
 
 pub use args::Args;
 pub(crate) use draw::read_track;
@@ -60,22 +62,36 @@ fn monitor<'a>(
     settings: &'a Settings,
     host: Box<dyn FnMut() -> HostReading + 'a>,
 ) -> Result<Exit, Fault> {
-    let remedies = Remedies::prepare(settings)?;
+    let mut remedies = Remedies::prepare(settings)?;
+    Outputs::check(settings)?;
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
+    let mut notes = String::new();
+    if settings.place == Place::Watch {
+        let protection = Protection::take();
+        remedies.oom_score = protection.original();
+        notes = run::unprotected(&protection);
+    }
     let mut patrol = patrol(settings, &signals, outputs, host)?;
-    let exit = match patrol.walk(None)? {
-        Cause::Stop(stop) => stopped_by(stop),
+    patrol.outputs.begun(None, &notes);
+    let cause = patrol.walk(None)?;
+    patrol.outputs.ending("the watch ends");
+    let exit = match cause {
+        Cause::Stop(stop) => {
+            patrol.signalled(stop);
+            stopped_by(stop)
+        }
         Cause::Done(verdict) => verdict_exit(verdict),
         Cause::JobEnded => Exit::Ok,
         Cause::Breach(breach) => {
-            let mut deeds = remedies.begin(&signals, &breach, None);
+            let mut deeds = remedies.begin(&mut patrol, &breach, None);
             match deeds.wait(&mut patrol, None) {
                 Ok(_) => Exit::Abort,
                 Err(stop) => stopped_by(stop),
             }
         }
     };
+    patrol.outputs.ended(exit.status(), "the watch has ended");
     patrol.outputs.settle(exit)
 }
 

@@ -3,22 +3,25 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use gpuc_core::document::{LogLine, Report, Thresholds};
+use gpuc_core::document::{Event, Happening, LogLine, Report, Thresholds};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::Place;
+use gpuc_rig::supervise::{Attendant, Step};
 use gpuc_show::svg::Track;
 use serde::Serialize;
 
+use super::evidence::{self, Evidence};
 use super::render;
+use super::rotate::Rotating;
 use super::settings::Settings;
 use crate::check_writable;
 use crate::deliver::{deliver_picture, unwritable};
 
 /// One place that lines of JSON go to.
-struct Sink {
+pub(super) struct Sink {
     name: String,
     to: Box<dyn Write>,
     pretty: bool,
@@ -34,6 +37,13 @@ pub(super) struct Outputs {
     json: bool,
     /// What the last line for people was about, so that it is not said again.
     said: Option<String>,
+    sinks: Sinks,
+    evidence: Evidence,
+}
+
+/// What has become of those that could not be written.
+#[derive(Default)]
+pub(super) struct Sinks {
     reader_gone: bool,
     failure: Option<Fault>,
 }
@@ -41,7 +51,12 @@ pub(super) struct Outputs {
 impl Outputs {
     /// Checks that what is to be written in the end, or would be, can be written.
     pub(super) fn check(settings: &Settings) -> Result<(), Fault> {
-        let mut files = vec![&settings.json_out, &settings.log];
+        let mut files = vec![
+            &settings.json_out,
+            &settings.log,
+            &settings.events,
+            &settings.metrics_file,
+        ];
         if let Some(job) = &settings.job {
             files.extend([&job.peaks_out, &job.svg]);
         }
@@ -65,23 +80,19 @@ impl Outputs {
             let file = File::create(path).map_err(|e| unwritable(path, e))?;
             stream.push(Sink::file(path, file));
         }
-        let log = match &settings.log {
-            Some(path) => {
-                let file = File::options().append(true).create(true).open(path);
-                Some(Sink::file(path, file.map_err(|e| unwritable(path, e))?))
-            }
-            None => None,
-        };
+        let log = settings.log.as_ref();
         let drawn = settings.job.as_ref().and_then(|job| job.svg.as_ref());
         Ok(Self {
             stream,
-            log,
+            log: log
+                .map(|path| Sink::append(path, settings.log_size))
+                .transpose()?,
             track: drawn.map(|_| Track::new()),
             place: settings.place,
             json: settings.json,
             said: None,
-            reader_gone: false,
-            failure: None,
+            sinks: Sinks::default(),
+            evidence: Evidence::open(settings)?,
         })
     }
 
@@ -95,18 +106,15 @@ impl Outputs {
                 false
             }
         });
-        if let Some(mut sink) = self.log.take() {
-            match sink.write(&LogLine::new(gpuc_rig::host::now(), at, report)) {
-                Ok(()) => self.log = Some(sink),
-                Err(e) => failed.push((sink.name, e)),
-            }
+        for (name, e) in failed {
+            self.sinks.lost(&name, e);
         }
+        let line = || LogLine::new(gpuc_rig::host::now(), at, report);
+        self.sinks.line(&mut self.log, line);
         if let Some(track) = &mut self.track {
             track.look(at.as_secs_f64(), report);
         }
-        for (name, e) in failed {
-            self.lost(&name, e);
-        }
+        self.evidence.look(&mut self.sinks, at, report);
         self.tell_people(report, settings);
     }
 
@@ -128,6 +136,91 @@ impl Outputs {
         }
     }
 
+    /// Whether nobody reads what this watch prints, and nothing else is done with it.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.sinks.reader_gone && self.stream.is_empty() && self.log.is_none()
+    }
+
+    /// Draws what was reported, where that is asked for.
+    pub(super) fn draw(&mut self, limits: &Thresholds, to: &Path) {
+        let picture = self.track.as_ref().map(|t| t.picture(Some(limits)).svg());
+        if let Some(Err(fault)) = picture.map(|svg| deliver_picture(&svg, to)) {
+            self.failed(fault);
+        }
+    }
+
+    /// Adds a failure of another output.
+    pub(super) fn failed(&mut self, fault: Fault) {
+        self.sinks.failed(fault);
+    }
+
+    /// Writes a decision down.
+    pub(super) fn event(&mut self, event: Event) {
+        self.evidence.tell(&mut self.sinks, event);
+    }
+
+    /// The watch has begun, over this job if there is one; `notes` say what is not as it could be.
+    pub(super) fn begun(&mut self, pid: Option<i32>, notes: &str) {
+        let what = pid.map_or_else(|| "watching".to_owned(), |n| format!("watching job {n}"));
+        self.evidence.begun(&what);
+        self.event(Event {
+            pid,
+            ..evidence::event(Happening::Started, format!("{what}{notes}"))
+        });
+    }
+
+    /// A sign of life for the service manager where one is due; when the next one is.
+    pub(super) fn live(&mut self) -> Option<Instant> {
+        self.evidence.live()
+    }
+
+    /// The watch is about to end, for this reason.
+    pub(super) fn ending(&mut self, why: &str) {
+        self.evidence.ending(why);
+    }
+
+    /// It has ended.
+    pub(super) fn ended(&mut self, status: u8, why: &str) {
+        self.event(Event {
+            status: Some(status),
+            ..evidence::event(Happening::Exit, why)
+        });
+        let aborted = status == Exit::Abort.status();
+        self.evidence.measure(&mut self.sinks, false, aborted);
+    }
+
+    /// The status to end with: what could not be written turns no good status into a good one.
+    pub(super) fn settle(self, exit: Exit) -> Result<Exit, Fault> {
+        match self.sinks.failure {
+            Some(fault) if exit.status() == 0 => Err(fault),
+            _ => Ok(exit),
+        }
+    }
+}
+
+/// Stands by while a job is stopped, when there is time.
+impl Attendant for Outputs {
+    fn hurry(&mut self) -> bool {
+        self.live();
+        false
+    }
+
+    fn step(&mut self, step: Step) {
+        self.event(evidence::step(step));
+    }
+}
+
+impl Sinks {
+    /// Writes one more line where there is somewhere to write it; a sink that fails is given up.
+    pub(super) fn line<T: Serialize>(&mut self, to: &mut Option<Sink>, line: impl FnOnce() -> T) {
+        let Some(sink) = to else { return };
+        if let Err(e) = sink.write(&line()) {
+            let name = std::mem::take(&mut sink.name);
+            *to = None;
+            self.lost(&name, e);
+        }
+    }
+
     fn lost(&mut self, name: &str, e: io::Error) {
         if e.kind() == io::ErrorKind::BrokenPipe {
             // Whoever read it has seen enough.
@@ -146,35 +239,23 @@ impl Outputs {
         self.failure.get_or_insert(fault);
     }
 
-    /// Whether nobody reads what this watch prints, and nothing else is done with it.
-    pub(super) fn is_unheard(&self) -> bool {
-        self.reader_gone && self.stream.is_empty() && self.log.is_none()
-    }
-
-    /// Draws what was reported, where that is asked for.
-    pub(super) fn draw(&mut self, limits: &Thresholds, to: &Path) {
-        let picture = self.track.as_ref().map(|t| t.picture(Some(limits)).svg());
-        if let Some(Err(fault)) = picture.map(|svg| deliver_picture(&svg, to)) {
-            self.failed(fault);
-        }
-    }
-
     /// Adds a failure of another output.
     pub(super) fn failed(&mut self, fault: Fault) {
         say(&format!("warning: {fault}"));
         self.failure.get_or_insert(fault);
     }
-
-    /// The status to end with: what could not be written turns no good status into a good one.
-    pub(super) fn settle(self, exit: Exit) -> Result<Exit, Fault> {
-        match self.failure {
-            Some(fault) if exit.status() == 0 => Err(fault),
-            _ => Ok(exit),
-        }
-    }
 }
 
 impl Sink {
+    /// A file that is appended to, and set aside when it has so many bytes.
+    pub(super) fn append(path: &Path, limit: u64) -> Result<Self, Fault> {
+        Ok(Self {
+            name: path.display().to_string(),
+            to: Box::new(Rotating::open(path, limit).map_err(|e| unwritable(path, e))?),
+            pretty: false,
+        })
+    }
+
     fn file(path: &Path, file: File) -> Self {
         Self {
             name: path.display().to_string(),

@@ -3,16 +3,18 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use gpuc_core::document::{Breach, Level, Report, Safety};
+use gpuc_core::document::{Breach, Happening, Level, Report, Safety};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::safety::{GpuReadings, HostReading, JobReading, Limit, Place, Reading, Watch};
 use gpuc_rig::host::{Groups, nearest};
-use gpuc_rig::supervise::{Job, Signals, Stop, Worker};
+use gpuc_rig::supervise::{Attendant, Job, Signals, Step, Stop, Worker};
 
+use super::evidence::event;
 use super::output::{Outputs, rendered, say};
 use super::settings::Settings;
 
-/// How often host memory is looked at between two looks, at the least.
+/// How often host memory is looked at between two looks, at the least; twice in an interval where
+/// that is shorter.
 const HOST_LOOK: Duration = Duration::from_millis(250);
 /// How often the job's processes are counted where no limit asks for more: it costs a reading of
 /// every process of the machine.
@@ -72,7 +74,7 @@ impl Patrol<'_> {
             asked: self.started,
             looks: 0,
             alarmed: false,
-            glance: HOST_LOOK.min(self.settings.interval),
+            glance: HOST_LOOK.min(self.settings.interval / 2),
         };
         loop {
             if let Some(cause) = self.round(&mut rounds, job.as_deref()) {
@@ -86,9 +88,11 @@ impl Patrol<'_> {
             };
             let bells = [self.gpus.bell(), job.as_ref().and_then(|j| j.bell())];
             let bells: Vec<_> = bells.into_iter().flatten().collect();
+            let until = due.min(soon);
+            let sign = self.outputs.live().unwrap_or(until);
             let wake = self
                 .signals
-                .wait(&bells, Some(due.min(soon)))
+                .wait(&bells, Some(until.min(sign)))
                 .map_err(broken)?;
             match wake.stop {
                 Some(Stop::HangUp) if self.reloads() => self.reload(),
@@ -160,10 +164,17 @@ impl Patrol<'_> {
         let report = self.take(&reading);
         rounds.alarmed = report.verdict == Safety::Abort;
         let cause = self.judge(&report, rounds.looks);
-        if matches!(cause, Some(Cause::Breach(_))) && !self.is_confirmed(&report, job) {
-            say("watchdog: looked at again, it is past no limit; the job goes on");
-            rounds.alarmed = false;
-            return None;
+        if matches!(cause, Some(Cause::Breach(_))) && self.settings.place == Place::Run {
+            if !self.is_confirmed(&report, job) {
+                say("watchdog: looked at again, it is past no limit; the job goes on");
+                self.tell(Happening::Cleared, "looked at again, it is past no limit");
+                rounds.alarmed = false;
+                return None;
+            }
+            self.tell(
+                Happening::Confirmed,
+                "looked at again, it is still past a limit, or cannot be read",
+            );
         }
         cause
     }
@@ -176,9 +187,19 @@ impl Patrol<'_> {
 
     fn glance(&mut self, rounds: &mut Rounds) -> HostReading {
         let host = self.host();
-        let most = HOST_LOOK.min(self.settings.interval);
+        let most = HOST_LOOK.min(self.settings.interval / 2);
         rounds.glance = self.watch.glance(&host, most);
         host
+    }
+
+    /// Writes a decision down.
+    pub(super) fn tell(&mut self, what: Happening, reason: &str) {
+        self.outputs.event(event(what, reason));
+    }
+
+    /// Writes down that a signal asks us to end.
+    pub(super) fn signalled(&mut self, stop: Stop) {
+        self.tell(Happening::Signalled, stop.name());
     }
 
     /// Whether a job that is being stopped can no longer be waited for.
@@ -219,9 +240,6 @@ impl Patrol<'_> {
 
     /// A fresh sample, within one interval, before a job is stopped for what may be over.
     fn is_confirmed(&mut self, report: &Report, job: Option<&Job>) -> bool {
-        if self.settings.place != Place::Run {
-            return true;
-        }
         let aborts = report.breaches.iter().filter(|b| b.level == Level::Abort);
         // What does not need the GPUs does not wait for them.
         let of_gpus_alone = aborts
@@ -295,6 +313,18 @@ impl Patrol<'_> {
         });
         let (host, job) = (self.host(), self.job(Some(job)));
         self.take(&Reading { gpus, host, job });
+    }
+}
+
+/// Stands by while a job is stopped that may be filling the host's memory.
+impl Attendant for Patrol<'_> {
+    fn hurry(&mut self) -> bool {
+        self.outputs.live();
+        self.cannot_wait()
+    }
+
+    fn step(&mut self, step: Step) {
+        self.outputs.step(step);
     }
 }
 

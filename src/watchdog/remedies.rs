@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use gpuc_core::document::Breach;
+use gpuc_core::document::{Breach, Event, Happening};
 use gpuc_core::error::Fault;
 use gpuc_core::safety::Action;
-use gpuc_rig::supervise::{Remedy, Signals, Stop, UnderWay};
+use gpuc_rig::supervise::{Remedy, Stop, UnderWay};
 
+use super::evidence::event;
 use super::output::say;
 use super::patrol::Patrol;
 use super::settings::Settings;
@@ -20,6 +21,8 @@ const SLACK: Duration = Duration::from_secs(10);
 pub(super) struct Remedies {
     all: Vec<(Action, Remedy)>,
     limit: Duration,
+    /// The score for full memory that a program is to have, where ours was changed.
+    pub(super) oom_score: Option<String>,
 }
 
 impl Remedies {
@@ -34,11 +37,17 @@ impl Remedies {
         Ok(Self {
             all,
             limit: settings.action_timeout,
+            oom_score: None,
         })
     }
 
     /// Starts each, with what a command may want to know about the breach.
-    pub(super) fn begin(&self, signals: &Signals, breach: &Breach, job: Option<i32>) -> Deeds<'_> {
+    pub(super) fn begin(
+        &self,
+        patrol: &mut Patrol<'_>,
+        breach: &Breach,
+        job: Option<i32>,
+    ) -> Deeds<'_> {
         let mut facts = vec![
             ("GPUC_METRIC", breach.metric.clone()),
             ("GPUC_VALUE", breach.value.to_string()),
@@ -46,13 +55,29 @@ impl Remedies {
         ];
         facts.extend(job.map(|pid| ("GPUC_PID", pid.to_string())));
         // Not one after the other: the last is as urgent as the first.
-        let all = self.all.iter().map(|(action, remedy)| Deed {
-            action: action.to_string(),
-            under_way: remedy.begin(signals, &facts, self.limit),
-            outcome: None,
-        });
+        let mut all = Vec::new();
+        for (action, remedy) in &self.all {
+            let action = action.to_string();
+            patrol.outputs.event(Event {
+                action: Some(action.clone()),
+                metric: Some(breach.metric.clone()),
+                value: Some(breach.value),
+                threshold: Some(breach.threshold),
+                ..event(Happening::ActionStarted, "a limit is breached")
+            });
+            all.push(Deed {
+                action,
+                under_way: remedy.begin(
+                    patrol.signals,
+                    &facts,
+                    self.limit,
+                    self.oom_score.as_ref(),
+                ),
+                outcome: None,
+            });
+        }
         Deeds {
-            all: all.collect(),
+            all,
             ends: Instant::now() + self.limit + SLACK,
         }
     }
@@ -101,7 +126,8 @@ impl Deeds<'_> {
     ) -> Result<bool, Stop> {
         let ends = most.map_or(self.ends, |most| self.ends.min(Instant::now() + most));
         loop {
-            self.look();
+            self.look(patrol);
+            patrol.outputs.live();
             if self.all.iter().all(|deed| deed.outcome.is_some()) {
                 return Ok(true);
             }
@@ -121,11 +147,19 @@ impl Deeds<'_> {
         }
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, patrol: &mut Patrol<'_>) {
         for deed in self.all.iter_mut().filter(|deed| deed.outcome.is_none()) {
-            if let Some(outcome) = deed.under_way.outcome() {
+            if let Some(outcome) = deed.under_way.outcome().cloned() {
                 deed.outcome = Some(outcome.clone());
                 say(&format!("watchdog: {}", deed.words()));
+                let (what, reason) = match outcome {
+                    Ok(done) => (Happening::ActionDone, done),
+                    Err(why) => (Happening::ActionFailed, why),
+                };
+                patrol.outputs.event(Event {
+                    action: Some(deed.action.clone()),
+                    ..event(what, reason)
+                });
             }
         }
     }

@@ -10,7 +10,7 @@ use gpuc_core::exit::Exit;
 use gpuc_core::safety::{Action, HostReading};
 use gpuc_core::units::round_to;
 use gpuc_rig::host::Groups;
-use gpuc_rig::supervise::{Cgroup, Ended, Job, Signals, SpawnError, Stop, Stopped};
+use gpuc_rig::supervise::{Cgroup, Ended, Job, Protection, SpawnError, Stop, Stopped};
 
 use super::output::{Outputs, rendered, say};
 use super::patrol::{Cause, Patrol};
@@ -36,10 +36,12 @@ pub(super) fn supervise<'a>(
         ));
     };
     // Everything that can be found wrong is found before the job starts.
-    let remedies = Remedies::prepare(settings)?;
+    let mut remedies = Remedies::prepare(settings)?;
     Outputs::check(settings)?;
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
+    let protection = Protection::take();
+    remedies.oom_score = protection.original();
     let cgroup = cgroup(wanted)?;
     let groups = cgroup.as_ref().map(|c| Groups::only(c.path()));
     // Before there are other threads: what holds the job is a fork of this process.
@@ -49,13 +51,18 @@ pub(super) fn supervise<'a>(
         &wanted.args,
         settings.json,
         cgroup,
+        protection.original(),
     ) {
         Ok(job) => job,
         Err(e) => return Ok(not_started(e)),
     };
     let mut patrol = patrol(settings, &signals, outputs, host)?;
     patrol.groups = groups;
+    patrol
+        .outputs
+        .begun(Some(job.number()), &unprotected(&protection));
     let walked = catch_unwind(AssertUnwindSafe(|| patrol.walk(Some(&mut job))));
+    patrol.outputs.ending("the job ends, or is stopped");
     let end = match walked {
         Ok(Ok(Cause::Breach(which))) if !job.has_ended() => {
             breach(&mut job, &remedies, &mut patrol, &which)
@@ -65,22 +72,25 @@ pub(super) fn supervise<'a>(
                 "watchdog: {} received; stopping the job",
                 stop.name()
             ));
-            let how = job.stop(stop, Some(&signals), wanted.grace, &mut || false);
+            patrol.signalled(stop);
+            let how = job.stop(stop, Some(&signals), wanted.grace, &mut patrol.outputs);
             End::stopped(stop, how)
         }
         Ok(Ok(Cause::Breach(_) | Cause::JobEnded | Cause::Done(_))) => {
-            over(&mut job, &signals, wanted)
+            over(&mut job, &mut patrol, wanted)
         }
         Ok(Err(fault)) => End::failed(
             Failure::Fault(fault),
-            plainly(&mut job, &signals, wanted.grace),
+            plainly(&mut job, &mut patrol, wanted.grace),
         ),
         Err(panic) => End::failed(
             Failure::Panic(panic),
-            plainly(&mut job, &signals, wanted.grace),
+            plainly(&mut job, &mut patrol, wanted.grace),
         ),
     };
     drop(job);
+    let status = end.exit.as_ref().map_or(2, |exit| exit.status());
+    let ended = end.ended.clone();
     if let Some(path) = &wanted.peaks_out {
         let peaks = Peaks {
             on_breach: settings.actions.to_string(),
@@ -97,6 +107,7 @@ pub(super) fn supervise<'a>(
     if let Some(path) = &wanted.svg {
         patrol.outputs.draw(patrol.watch.thresholds(), path);
     }
+    patrol.outputs.ended(status, &ended);
     match end.exit {
         Ok(exit) => patrol.outputs.settle(exit),
         Err(Failure::Fault(fault)) => Err(fault),
@@ -126,16 +137,30 @@ fn not_started(e: SpawnError) -> Exit {
     exit
 }
 
-fn plainly(job: &mut Job, signals: &Signals, grace: Duration) -> (Stopped, Option<Ended>) {
-    job.stop(Stop::Terminate, Some(signals), grace, &mut || false)
+/// What could not be done to keep the watchdog alive, for the record.
+pub(super) fn unprotected(protection: &Protection) -> String {
+    let mut out = String::new();
+    let all = [
+        ("memory not locked", &protection.locked),
+        ("not spared when memory is full", &protection.spared),
+    ];
+    for (what, done) in all {
+        if let Err(why) = done {
+            out += &format!("; {what}: {why}");
+        }
+    }
+    out
+}
+
+fn plainly(job: &mut Job, patrol: &mut Patrol<'_>, grace: Duration) -> (Stopped, Option<Ended>) {
+    let signals = patrol.signals;
+    job.stop(Stop::Terminate, Some(signals), grace, &mut patrol.outputs)
 }
 
 /// Stops it, and goes on looking at the host: a job that fills it further gets no more time.
 fn in_danger(job: &mut Job, patrol: &mut Patrol<'_>, grace: Duration) -> (Stopped, Option<Ended>) {
     let signals = patrol.signals;
-    job.stop(Stop::Terminate, Some(signals), grace, &mut || {
-        patrol.cannot_wait()
-    })
+    job.stop(Stop::Terminate, Some(signals), grace, patrol)
 }
 
 /// What went wrong inside the watchdog itself.
@@ -170,9 +195,9 @@ impl End {
 }
 
 fn breach(job: &mut Job, remedies: &Remedies, patrol: &mut Patrol<'_>, breach: &Breach) -> End {
-    let (settings, signals) = (patrol.settings, patrol.signals);
+    let settings = patrol.settings;
     let grace = settings.job.as_ref().map_or(Duration::ZERO, |j| j.grace);
-    let mut deeds = remedies.begin(signals, breach, Some(job.number()));
+    let mut deeds = remedies.begin(patrol, breach, Some(job.number()));
     let mut waited = if settings.actions.job_first() {
         Ok(false)
     } else {
@@ -209,15 +234,15 @@ impl End {
 }
 
 /// The job has ended by itself; what it left running ends with the watch.
-fn over(job: &mut Job, signals: &Signals, wanted: &JobSettings) -> End {
-    let left = job.linger(signals, LINGER);
+fn over(job: &mut Job, patrol: &mut Patrol<'_>, wanted: &JobSettings) -> End {
+    let left = job.linger(patrol.signals, LINGER);
     if left > 0 {
         say(&format!(
             "watchdog: the job has ended and left {left} process(es) running; \
              stopping them, since nobody would watch them"
         ));
     }
-    let (how, ended) = plainly(job, signals, wanted.grace);
+    let (how, ended) = plainly(job, patrol, wanted.grace);
     let ended = ended.unwrap_or(Ended::Exit(u8::MAX));
     End {
         exit: Ok(Exit::Job(ended.status())),

@@ -39,6 +39,10 @@ pub(super) struct Settings {
     pub(super) json: bool,
     pub(super) json_out: Option<PathBuf>,
     pub(super) log: Option<PathBuf>,
+    /// Bytes at which a log or a file of events is set aside; 0 for never.
+    pub(super) log_size: u64,
+    pub(super) events: Option<PathBuf>,
+    pub(super) metrics_file: Option<PathBuf>,
     pub(super) job: Option<JobSettings>,
 }
 
@@ -112,6 +116,9 @@ impl Settings {
             json: args.json,
             json_out: args.json_out,
             log: args.log,
+            log_size: floor_bytes(args.log_size.unwrap_or(64.0) * 1048576.0),
+            events: args.events,
+            metrics_file: args.metrics_file,
             job,
         })
     }

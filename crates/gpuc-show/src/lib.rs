@@ -4,6 +4,7 @@
 //! here opens a file, asks the terminal, reads a clock or prints.
 
 pub mod html;
+pub mod openmetrics;
 pub mod svg;
 pub mod text;
 pub mod view;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use gpuc_core::document::{
-    Concentration, Expert, LogLine, Peaks, Plan, Point, Profile, Receipt, Report, Thresholds, Trace,
+    Concentration, Event, Expert, LogLine, Peaks, Plan, Point, Profile, Receipt, Report,
+    Thresholds, Trace,
 };
 use gpuc_core::plan::Frontier;
 use gpuc_core::receipt::History;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("watchdog-config", of::<WatchdogConfig>()),
         ("watchdog-report", of::<Report>()),
         ("watchdog-log-line", of::<LogLine>()),
+        ("watchdog-event", of::<Event>()),
     ]
 }
 

@@ -5,6 +5,7 @@
 //! measured is `null`.
 
 mod concentration;
+mod event;
 mod peaks;
 mod plan;
 mod point;
@@ -13,6 +14,7 @@ mod receipt;
 mod trace;
 
 pub use concentration::{CacheReplay, Concentration, LayerConcentration, Workload};
+pub use event::{Event, Happening};
 pub use peaks::{Breach, Level, LogLine, MemSource, Peaks, Report, Safety, Sample, Thresholds};
 pub use plan::{Assumptions, DeviceMemory, Plan, Remedy, Verdict};
 pub use point::{POINT_SCHEMA, Point};

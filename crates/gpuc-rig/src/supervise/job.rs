@@ -16,6 +16,7 @@ use nix::unistd::{Pid, getpid, tcsetpgrp};
 
 use super::cgroup::Cgroup;
 use super::guardian::{Guardian, News};
+use super::protect::Protection;
 use super::signals::{Forwarded, Signals, Stop, Wake};
 use super::terminal::Terminal;
 use super::tree::Tree;
@@ -58,6 +59,31 @@ pub enum Stopped {
     /// Even killed, some of it has not ended yet.
     StillThere,
 }
+
+/// A step on the way of stopping a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// All of it was asked to end, by this signal.
+    Asked(Stop),
+    /// All of it was killed.
+    Killed,
+    /// Nothing is left.
+    Gone,
+}
+
+/// Whoever stands by while a job is stopped.
+pub trait Attendant {
+    /// Asked again and again while the job is given time: whether there is none left.
+    fn hurry(&mut self) -> bool {
+        false
+    }
+
+    /// Told of each step as it is made.
+    fn step(&mut self, _step: Step) {}
+}
+
+/// Nobody.
+impl Attendant for () {}
 
 /// Why a job could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -116,7 +142,8 @@ pub struct Job {
 
 impl Job {
     /// Starts `program`, which inherits everything but its standard output where that is to go to
-    /// standard error.
+    /// standard error, the service manager's socket, and the score for full memory where one is
+    /// given.
     ///
     /// Best called before there are other threads: what holds the job is a fork of this process.
     pub fn spawn(
@@ -125,6 +152,7 @@ impl Job {
         args: &[OsString],
         stdout_to_stderr: bool,
         cgroup: Option<Cgroup>,
+        oom_score: Option<String>,
     ) -> Result<Self, SpawnError> {
         let failed = |source: io::Error| {
             let program = program.to_string_lossy().into_owned();
@@ -135,6 +163,10 @@ impl Job {
         };
         let mut command = Command::new(program);
         command.args(args).process_group(0);
+        for name in super::notify::VARIABLES {
+            // The manager is ours: what the job told it would be taken for what we say.
+            command.env_remove(name);
+        }
         if stdout_to_stderr {
             let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
             command.stdout(Stdio::from(stderr));
@@ -144,6 +176,7 @@ impl Job {
         if let Some(cgroup) = &cgroup {
             cgroup.take_in(&mut command);
         }
+        Protection::undo_in(oom_score, &mut command);
         signals.restore_in(&mut command);
         let mut guardian = Guardian::start(command, cgroup.as_ref()).map_err(failed)?;
         let leader = match guardian.wait() {
@@ -236,7 +269,7 @@ impl Job {
     /// Gives what a job leaves behind a moment to end by itself, as the `tee` at the end of a
     /// pipeline does, and says how many processes then still run.
     pub fn linger(&mut self, signals: &Signals, most: Duration) -> usize {
-        if self.wait_until_gone(Some(signals), Instant::now() + most, &mut || false) {
+        if self.wait_until_gone(Some(signals), Instant::now() + most, &mut ()) {
             0
         } else {
             self.tree().running()
@@ -244,15 +277,18 @@ impl Job {
     }
 
     /// Stops what is left of the job: asked first by `plea`, killed after `grace`, or at once when
-    /// a second signal or `hurry` shows that there is no time. Then gives the job's own end.
+    /// a second signal or the attendant shows that there is no time. Then gives the job's own end.
     pub fn stop(
         &mut self,
         plea: Stop,
         signals: Option<&Signals>,
         grace: Duration,
-        hurry: &mut dyn FnMut() -> bool,
+        attendant: &mut dyn Attendant,
     ) -> (Stopped, Option<Ended>) {
-        let how = self.stop_tree(plea, signals, grace, hurry);
+        let how = self.stop_tree(plea, signals, grace, attendant);
+        if !matches!(how, Stopped::AlreadyOver | Stopped::StillThere) {
+            attendant.step(Step::Gone);
+        }
         if let Some(guardian) = self.guardian.take() {
             guardian.dismiss(how != Stopped::StillThere);
         }
@@ -270,13 +306,14 @@ impl Job {
         plea: Stop,
         signals: Option<&Signals>,
         grace: Duration,
-        hurry: &mut dyn FnMut() -> bool,
+        attendant: &mut dyn Attendant,
     ) -> Stopped {
         if self.is_gone() {
             return Stopped::AlreadyOver;
         }
         let ends = Instant::now() + grace;
-        self.ask(plea.signal());
+        self.ask(plea);
+        attendant.step(Step::Asked(plea));
         if plea != Stop::Terminate {
             // A shell lets its background jobs ignore an interrupt: what the job itself has not
             // taken along, or a job that does not listen, is asked in the plain way.
@@ -285,30 +322,32 @@ impl Job {
             while !over && !self.is_gone() && Instant::now() < half {
                 let next = half.min(Instant::now() + LOOK);
                 match self.wait_a_moment(signals, next) {
-                    Moment::Impatient => return self.kill(),
-                    Moment::Passed if hurry() => return self.kill(),
+                    Moment::Impatient => return self.kill(attendant),
+                    Moment::Passed if attendant.hurry() => return self.kill(attendant),
                     Moment::Passed => over = self.has_ended(),
                 }
             }
             if self.is_gone() {
                 return Stopped::Terminated;
             }
-            self.ask(Signal::SIGTERM);
+            self.ask(Stop::Terminate);
+            attendant.step(Step::Asked(Stop::Terminate));
         }
-        if self.wait_until_gone(signals, ends, hurry) {
+        if self.wait_until_gone(signals, ends, attendant) {
             return Stopped::Terminated;
         }
-        self.kill()
+        self.kill(attendant)
     }
 
-    fn ask(&self, signal: Signal) {
+    fn ask(&self, plea: Stop) {
         let tree = self.tree();
-        tree.signal(signal);
+        tree.signal(plea.signal());
         // One that is paused cannot end before it goes on.
         tree.signal(Signal::SIGCONT);
     }
 
-    fn kill(&mut self) -> Stopped {
+    fn kill(&mut self, attendant: &mut dyn Attendant) -> Stopped {
+        attendant.step(Step::Killed);
         let ends = Instant::now() + LAST;
         loop {
             if let Some(cgroup) = &self.cgroup {
@@ -317,7 +356,7 @@ impl Job {
             // Again and again: between listing and killing, one more may have been forked.
             self.tree().kill();
             let next = ends.min(Instant::now() + AGAIN);
-            if self.wait_until_gone(None, next, &mut || false) {
+            if self.wait_until_gone(None, next, &mut ()) {
                 return Stopped::Killed;
             }
             if Instant::now() >= ends {
@@ -338,7 +377,7 @@ impl Job {
         &mut self,
         signals: Option<&Signals>,
         ends: Instant,
-        hurry: &mut dyn FnMut() -> bool,
+        attendant: &mut dyn Attendant,
     ) -> bool {
         loop {
             if self.is_gone() {
@@ -350,7 +389,7 @@ impl Job {
             }
             match self.wait_a_moment(signals, ends.min(now + LOOK)) {
                 Moment::Impatient => return false,
-                Moment::Passed if hurry() => return self.is_gone(),
+                Moment::Passed if attendant.hurry() => return self.is_gone(),
                 Moment::Passed => {}
             }
         }
@@ -415,7 +454,7 @@ impl Drop for Job {
     fn drop(&mut self) {
         // The way out of a panic.
         if self.guardian.is_some() {
-            self.stop(Stop::Terminate, None, Duration::from_secs(5), &mut || false);
+            self.stop(Stop::Terminate, None, Duration::from_secs(5), &mut ());
         }
     }
 }
@@ -446,11 +485,11 @@ mod tests {
 
     fn job(signals: &Signals, script: &str) -> Job {
         let args = ["-c".into(), script.into()];
-        Job::spawn(signals, "sh".as_ref(), &args, false, None).unwrap()
+        Job::spawn(signals, "sh".as_ref(), &args, false, None, None).unwrap()
     }
 
     fn stop(job: &mut Job, signals: &Signals, grace: Duration) -> (Stopped, Option<Ended>) {
-        job.stop(Stop::Terminate, Some(signals), grace, &mut || false)
+        job.stop(Stop::Terminate, Some(signals), grace, &mut ())
     }
 
     #[test]
@@ -486,12 +525,28 @@ mod tests {
         );
     }
 
+    /// Has no time, and remembers what was done.
+    #[derive(Default)]
+    struct Hurried(Vec<Step>);
+
+    impl Attendant for Hurried {
+        fn hurry(&mut self) -> bool {
+            true
+        }
+        fn step(&mut self, step: Step) {
+            self.0.push(step);
+        }
+    }
+
     #[test]
     fn there_is_no_grace_when_there_is_a_hurry() {
         let signals = Signals::take_over().unwrap();
         let mut job = job(&signals, "trap '' TERM; while :; do sleep 0.01; done");
         let grace = Duration::from_secs(1000);
-        let how = job.stop(Stop::Terminate, Some(&signals), grace, &mut || true);
+        let mut hurried = Hurried::default();
+        let how = job.stop(Stop::Terminate, Some(&signals), grace, &mut hurried);
+        assert_eq!(hurried.0.first(), Some(&Step::Asked(Stop::Terminate)));
+        assert_eq!(hurried.0.last(), Some(&Step::Gone));
         assert_ne!(how.0, Stopped::StillThere);
         assert!(how.1.is_some());
     }

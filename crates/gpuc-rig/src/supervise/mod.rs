@@ -6,7 +6,9 @@
 mod cgroup;
 mod guardian;
 mod job;
+mod notify;
 mod pidfd;
+mod protect;
 mod remedy;
 mod signals;
 mod terminal;
@@ -14,7 +16,9 @@ mod tree;
 mod worker;
 
 pub use cgroup::{Cgroup, CgroupError};
-pub use job::{Ended, Job, SpawnError, Stopped};
+pub use job::{Attendant, Ended, Job, SpawnError, Step, Stopped};
+pub use notify::Notify;
+pub use protect::Protection;
 pub use remedy::{Remedy, RemedyError, UnderWay};
 pub(crate) use signals::attend;
 pub use signals::{Forwarded, Signals, Stop, Wake};

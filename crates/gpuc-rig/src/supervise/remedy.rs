@@ -16,6 +16,7 @@ use nix::sys::signal::Signal;
 use super::guardian::{Guardian, News};
 use super::job::Ended;
 use super::pidfd::Process;
+use super::protect::Protection;
 use super::signals::Signals;
 
 /// How long a process that was asked to end may take.
@@ -137,6 +138,7 @@ impl Remedy {
         signals: &Signals,
         facts: &[(&str, String)],
         limit: Duration,
+        oom_score: Option<&String>,
     ) -> UnderWay<'_> {
         let state = match &self.0 {
             Means::Nothing => State::Over(Ok("nothing to do".to_owned())),
@@ -151,6 +153,7 @@ impl Remedy {
             Means::Program(program, args) => {
                 let mut command = Command::new(program);
                 command.args(args).envs(facts.iter().map(|(k, v)| (k, v)));
+                Protection::undo_in(oom_score.cloned(), &mut command);
                 match launch(command, signals) {
                     Ok(guardian) => State::Running(guardian),
                     Err(e) => {
