@@ -33,11 +33,17 @@ pub(super) fn plan(plan: &Plan) -> Plan {
     }
 }
 
-/// The kind of an action; what was done to our own job holds nothing of the user's.
+/// What an action's kind is followed by when the rest is the user's own.
+const OWN: [&str; 3] = ["command:", "docker-stop:", "://"];
+
+/// An action or what came of it, up to what the user wrote: a command may hold anything.
 fn kind(text: &str) -> String {
-    match text.split_once(':') {
-        Some((kind, _)) if kind.trim() != "kill-job" => format!("{}:…", without_paths(kind)),
-        _ => without_paths(text),
+    let ends = OWN
+        .iter()
+        .filter_map(|own| Some(text.find(own)? + own.len()));
+    match ends.min().and_then(|end| text.get(..end)) {
+        Some(kind) => format!("{}…", without_paths(kind)),
+        None => without_paths(text),
     }
 }
 
@@ -124,13 +130,19 @@ mod tests {
             "on_breach": "command:curl https://jo:secret@example.org",
             "action_taken": "kill-job: ended on SIGTERM (signal 15)",
             "ended": "exit 0",
-            "inner": [{"on_breach": "docker-stop:jos-llama"}],
+            "inner": [{"on_breach": "docker-stop:jos-llama"}, {
+                "on_breach": "alert,command:mail jo,kill:12",
+                "action_taken": "kill-job: ended; command:mail jo: done",
+            }],
         });
         let want = json!({
             "on_breach": "command:…",
             "action_taken": "kill-job: ended on SIGTERM (signal 15)",
             "ended": "exit 0",
-            "inner": [{"on_breach": "docker-stop:…"}],
+            "inner": [{"on_breach": "docker-stop:…"}, {
+                "on_breach": "alert,command:…",
+                "action_taken": "kill-job: ended; command:…",
+            }],
         });
         assert_eq!(masked(peaks), want);
     }

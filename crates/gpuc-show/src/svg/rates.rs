@@ -14,9 +14,14 @@ const PLOT: f64 = 90.0;
 /// A measured run against its plan.
 pub fn receipt(receipt: &Receipt, plan: &Plan) -> Picture {
     let measured = receipt.measured_decode_tok_s;
-    let title = match measured {
-        Some(x) => format!("Receipt: decode {} tok/s", rate(x)),
-        None => "Receipt: decode was not measured".to_owned(),
+    let title = match (measured, receipt.measured_depth.filter(|d| *d > 0)) {
+        (Some(x), Some(depth)) => format!(
+            "Receipt: decode {} tok/s with {} tokens of context filled",
+            rate(x),
+            decimals(depth as f64, 0)
+        ),
+        (Some(x), None) => format!("Receipt: decode {} tok/s", rate(x)),
+        (None, _) => "Receipt: decode was not measured".to_owned(),
     };
     let mut canvas = Canvas::new("receipt", &title);
     let words = words(receipt, plan);
@@ -53,10 +58,24 @@ fn words(receipt: &Receipt, plan: &Plan) -> String {
     words.join(" ")
 }
 
+/// The plan's band about another forecast of it, at another depth: it keeps its width in percent.
+pub(super) fn band_at(plan: &Plan, forecast: Option<f64>) -> Option<(f64, f64)> {
+    let (low, high) = Speed::of(plan).band?;
+    let by = forecast.zip(plan.predicted_decode_tok_s);
+    let by = by.map_or(1.0, |(there, here)| there / here);
+    let by = if by.is_finite() { by } else { 1.0 };
+    Some((by * low, by * high))
+}
+
 fn rates(canvas: &mut Canvas, receipt: &Receipt, plan: &Plan) {
+    let promised = Speed::of(plan);
+    // The receipt's own are for the depth that was measured.
     let speed = Speed {
         measured: receipt.measured_decode_tok_s,
-        ..Speed::of(plan)
+        forecast: receipt.predicted_decode_tok_s.or(promised.forecast),
+        ceiling: receipt.ceiling_decode_tok_s.or(promised.ceiling),
+        band: band_at(plan, receipt.predicted_decode_tok_s),
+        ..promised
     };
     let spread = receipt.measured_stddev_tok_s.unwrap_or(0.0);
     let reached = speed.measured.map_or(0.0, |m| m + spread);
