@@ -238,9 +238,9 @@ fn a_log_is_drawn_after_the_fact() {
     assert_eq!(run.stdout, "");
     let svg = picture(&run, "w.svg");
     for words in [
-        "GPU temperature breached after 2.0 s",
+        "GPU temperature past its limit after 2.0 s",
         "The last of 2 runs in the log.",
-        "3 lines of it are no looks",
+        "they are no looks: 3.",
         "limit 87 °C",
         "does not name limits",
     ] {
@@ -354,7 +354,7 @@ fn a_page_holds_the_run_and_nothing_private() {
     for words in [
         "The plan ships.",
         "Receipt: decode 31.4 tok/s",
-        "GPU temperature breached after 2.0 s",
+        "GPU temperature past its limit after 2.0 s",
         "a per-expert cache could help",
         "<summary>peaks.json</summary>",
         "2026-11-21_m_n22.json",

@@ -72,19 +72,14 @@ impl Canvas {
 
     /// An area.
     pub(crate) fn area(&mut self, fill: Fill, x: f64, y: f64, width: f64, height: f64) {
-        let rect = [Px(x), Px(y), Px(width.max(0.0)), Px(height.max(0.0))];
-        self.rect(fill, rect);
-    }
-
-    fn rect(&mut self, fill: Fill, [x, y, width, height]: [Px; 4]) {
         let paint = self.paint(fill);
         self.xml.empty(
             "rect",
             &[
-                ("x", &x),
-                ("y", &y),
-                ("width", &width),
-                ("height", &height),
+                ("x", &Px(x)),
+                ("y", &Px(y)),
+                ("width", &Px(width.max(0.0))),
+                ("height", &Px(height.max(0.0))),
                 paint.attr(),
             ],
         );

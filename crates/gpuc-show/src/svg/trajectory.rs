@@ -9,7 +9,7 @@ use super::number::decimals;
 use super::paint::{Fill, Line, Mark, Swatch};
 use super::panel::Panel;
 use super::picture::Picture;
-use super::track::Track;
+use super::track::{Alarm, Track};
 
 const STRIP: f64 = 16.0;
 
@@ -44,31 +44,25 @@ impl Track {
         match (self.looks, self.alarms.first()) {
             (0, _) => "Watchdog: nothing was seen".to_owned(),
             (1, None) => "Watchdog: one look, within the limits".to_owned(),
-            (n, None) => format!("Watchdog: {n} looks over {over}, within the limits"),
-            (_, Some(alarm)) => format!(
-                "Watchdog: {} breached after {}",
-                name(&alarm.metric),
-                duration(alarm.at)
-            ),
+            (n, None) => {
+                let n = decimals(n as f64, 0);
+                format!("Watchdog: {n} looks over {over}, within the limits")
+            }
+            (_, Some(alarm)) => format!("Watchdog: {}", event(alarm)),
         }
     }
 
     fn words(&self, limits_known: bool) -> String {
-        let mut words = Vec::new();
-        for alarm in &self.alarms {
-            words.push(format!(
-                "{} was past its limit first at {}.",
-                name(&alarm.metric),
-                duration(alarm.at)
-            ));
-        }
+        // The first one is in the title.
+        let others = self.alarms.iter().skip(1);
+        let mut words: Vec<String> = others.map(|alarm| event(alarm) + ".").collect();
         if self.runs > 1 {
             words.push(format!("The last of {} runs in the log.", self.runs));
         }
         if self.skipped > 0 {
+            let skipped = decimals(self.skipped as f64, 0);
             words.push(format!(
-                "{} lines of it are no looks and left out.",
-                self.skipped
+                "Lines left out, since they are no looks: {skipped}."
             ));
         }
         if !limits_known {
@@ -114,10 +108,15 @@ impl Track {
     }
 }
 
-/// A metric in words.
-fn name(key: &str) -> &str {
-    let known = METRICS.iter().find(|m| m.key() == key);
-    known.map_or(key, |m| m.title)
+/// A first breach in words.
+fn event(alarm: &Alarm) -> String {
+    let after = duration(alarm.at);
+    if alarm.metric == "gpu_blind_polls" {
+        return format!("GPUs that no longer answered after {after}");
+    }
+    let known = METRICS.iter().find(|m| m.key() == alarm.metric);
+    let name = known.map_or(alarm.metric.as_str(), |m| m.title);
+    format!("{name} past its limit after {after}")
 }
 
 /// Seconds as a person says them.
