@@ -64,6 +64,57 @@ fn a_depth_moves_the_ceiling_and_the_forecast_stays_beneath() {
 }
 
 #[test]
+fn prefill_is_forecast_where_it_was_measured_and_else_says_why_not() {
+    let of = |flags: &[&str]| {
+        let p = planned(flags);
+        let basis = p["prefill_basis"].as_str().unwrap().to_owned();
+        (p, basis)
+    };
+    let whole = ["--n-cpu-moe", "0", "--vram-mib", "90000"];
+    let (p, basis) = of(&whole);
+    let forecast = number(&p, "predicted_prefill_tok_s");
+    let low = number(&p, "predicted_prefill_band_low_tok_s");
+    let high = number(&p, "predicted_prefill_band_high_tok_s");
+    assert!(low < forecast && forecast < high, "{p}");
+    // Prefill is far faster than decode, and slower deep in a context and with small batches.
+    assert!(low > 5.0 * number(&p, "predicted_decode_tok_s"), "{p}");
+    assert!(
+        basis.contains("cuda") && basis.contains("512 tokens"),
+        "{basis}"
+    );
+    for more in [["--depth", "4000"], ["--ubatch-size", "64"]] {
+        let slower = planned(&[&whole[..], &more[..]].concat());
+        assert!(
+            number(&slower, "predicted_prefill_tok_s") < forecast,
+            "{more:?}"
+        );
+    }
+    for (flags, why) in [
+        (&["--n-cpu-moe", "12"][..], "PCIe"),
+        (&["--no-calibration"][..], "uncalibrated as asked"),
+    ] {
+        let (p, basis) = of(flags);
+        assert_eq!(p["predicted_prefill_tok_s"], Value::Null, "{flags:?}");
+        assert!(
+            basis.starts_with("no forecast") && basis.contains(why),
+            "{basis}"
+        );
+    }
+    for (gpu, why) in [
+        ("Test GPU", "not known"),
+        ("Tesla T4", "generation"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "table"),
+        ("AMD Radeon RX 7900 XTX", "vendor"),
+    ] {
+        let card = set(known(), "/hardware/gpu/name", gpu);
+        let p = plan(&card, &config(), &whole).json();
+        assert_eq!(p["predicted_prefill_tok_s"], Value::Null, "{gpu}");
+        let basis = p["prefill_basis"].as_str().unwrap();
+        assert!(basis.contains(why), "{gpu}: {basis}");
+    }
+}
+
+#[test]
 fn without_calibration_the_forecast_is_the_ceiling() {
     let p = planned(&["--no-calibration", "--depth", "0"]);
     assert_eq!(p["predicted_decode_tok_s"], p["ceiling_decode_tok_s"]);

@@ -10,7 +10,11 @@ use std::path::Path;
 use gpuc_core::calibration::{Regime, estimate, seed};
 use gpuc_core::forecast::evidence::{Evidence, RECEIPTS, SHAPES, evidence};
 use gpuc_core::forecast::fit::{Fit, LeaveOut, backend, out_of_sample};
-use gpuc_core::forecast::{Backend, Shipped};
+use gpuc_core::forecast::prefill_fit::{
+    FittedPrefill, PREFILL, PrefillEvidence, prefill, prefill_evidence, prefill_out_of_sample,
+    table_bandwidth,
+};
+use gpuc_core::forecast::{Backend, BackendFit, Shipped};
 use gpuc_core::units::nearest_bytes;
 
 type Error = Box<dyn std::error::Error>;
@@ -120,14 +124,64 @@ fn summary(name: &str, rows: &[&Judged<'_>]) {
     );
 }
 
+/// Each measurement of prefill beside its forecasts.
+fn tell_prefill(rows: &[&PrefillEvidence], decode: &BackendFit) {
+    let Some(known) = decode.prefill.as_ref().map(|fit| fit.known) else {
+        return;
+    };
+    let fit = FittedPrefill::of(rows, decode);
+    let fitted: Vec<f64> = rows.iter().map(|row| fit.error(row)).collect();
+    let no_card = prefill_out_of_sample(rows, decode, LeaveOut::Card);
+    let neither = prefill_out_of_sample(rows, decode, LeaveOut::CardAndModel);
+    for (((row, fitted), no_card), neither) in rows.iter().zip(&fitted).zip(&no_card).zip(&neither)
+    {
+        println!(
+            "{:22} {:52} ubatch {:4} before {:6} prefill {:8.2} tok/s  fitted {:+6.1} %  \
+             card out {:+6.1} %  both out {:+6.1} %",
+            row.model,
+            row.gpu,
+            row.setting.ubatch,
+            row.setting.before,
+            1.0 / row.seconds,
+            percent(*fitted),
+            percent(*no_card),
+            percent(*neither),
+        );
+    }
+    println!("prefill: {} rows on {} cards", known.rows, known.cards);
+    for (name, errors) in [
+        ("fitted", &fitted),
+        ("card left out", &no_card),
+        ("card and model left out", &neither),
+    ] {
+        let mut cards: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+        for (row, e) in rows.iter().zip(errors) {
+            cards.entry(&row.gpu).or_default().push(percent(*e).abs());
+        }
+        let inside = errors.iter().filter(|e| e.abs() <= known.spread).count();
+        println!(
+            "  {name:24} median error {:5.1} %, a card counting once {:5.1} %, inside {:3.0} %",
+            median(errors.iter().map(|e| percent(*e).abs()).collect()),
+            median(cards.into_values().map(median).collect()),
+            100.0 * inside as f64 / rows.len() as f64,
+        );
+    }
+}
+
 fn main() -> Result<(), Error> {
     let all = evidence(RECEIPTS, SHAPES);
     let of = |kind: Backend| -> Vec<&Evidence> {
         all.iter().filter(|r| r.card.backend == kind).collect()
     };
-    let fits = Backend::ALL
-        .into_iter()
-        .filter_map(|kind| Some((kind.key().to_owned(), backend(&of(kind))?)));
+    let prompts = prefill_evidence(PREFILL, SHAPES, table_bandwidth);
+    let prompts_of = |kind: Backend| -> Vec<&PrefillEvidence> {
+        prompts.iter().filter(|r| r.card.backend == kind).collect()
+    };
+    let fits = Backend::ALL.into_iter().filter_map(|kind| {
+        let mut fit = backend(&of(kind))?;
+        fit.prefill = prefill(&prompts_of(kind), &fit);
+        Some((kind.key().to_owned(), fit))
+    });
     let shipped = Shipped {
         about: "Parameters of the decode forecast, fitted to receipts.csv and shapes.csv by \
                 `cargo run --release -p gpuc-core --example fit_forecast -- --write`"
@@ -155,6 +209,9 @@ fn main() -> Result<(), Error> {
         let (inside, offloaded): (Vec<_>, Vec<_>) = rows.iter().partition(|j| j.row.work.in_vram());
         summary("in VRAM", &inside);
         summary("offloaded", &offloaded);
+        if let Some(fit) = shipped.of(kind) {
+            tell_prefill(&prompts_of(kind), fit);
+        }
     }
     if std::env::args().any(|a| a == "--write") {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/forecast.json");

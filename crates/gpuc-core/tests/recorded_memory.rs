@@ -211,6 +211,21 @@ fn what_is_read_grows_with_the_depth_as_it_says() {
 }
 
 #[test]
+fn the_work_of_prefill_is_the_models_active_weights() {
+    // Active weights without the embedding and the output layer, in billions.
+    for (name, always, routed) in [
+        ("qwen3-30b-a3b.Q4_K_M", 0.919, 1.812),
+        ("gpt-oss-20b.MXFP4_MOE", 0.639, 2.389),
+        ("llama-3.1-8b.Q4_K_M", 6.979, 0.0),
+    ] {
+        let work = facts(name).prefill_work();
+        let close = |a: f64, b: f64| (a / 1e9 - b).abs() < 0.005 + 0.005 * b;
+        assert!(close(work.always, always), "{name}: {work:?}");
+        assert!(close(work.routed, routed), "{name}: {work:?}");
+    }
+}
+
+#[test]
 fn what_llama_cpp_refuses_is_refused() {
     let q8 = GgmlType::by_name("q8_0").unwrap();
     let q4 = GgmlType::by_name("q4_0").unwrap();

@@ -75,6 +75,23 @@ pub struct Plan {
     /// Forecast of prefill, tokens a second; null where the evidence does not carry one.
     #[serde(default, deserialize_with = "non_negative")]
     pub predicted_prefill_tok_s: Option<f64>,
+    /// Lower end of the band of prefill.
+    #[serde(
+        default,
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub predicted_prefill_band_low_tok_s: Option<f64>,
+    /// Upper end of the band of prefill.
+    #[serde(
+        default,
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub predicted_prefill_band_high_tok_s: Option<f64>,
+    /// What the forecast of prefill rests on, or why there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill_basis: Option<String>,
     /// Lower end of the calibrated band.
     #[serde(default, deserialize_with = "non_negative")]
     pub predicted_band_low_tok_s: Option<f64>,

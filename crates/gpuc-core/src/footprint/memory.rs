@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::forecast::CacheGrowth;
+use crate::forecast::{CacheGrowth, PrefillWork};
 use crate::header::GgmlType;
 
 use super::cache;
 use super::compute;
-use super::facts::Facts;
+use super::facts::{Facts, WindowKind};
 use super::graph::{DEVICE, HOST};
 use super::tensors::{ExpertKind, FactTensor, Role};
 
@@ -208,6 +208,50 @@ impl Facts {
             on_host,
         };
         parts.into_iter().map(part).collect()
+    }
+
+    /// The work of prefill with everything on the device.
+    pub fn prefill_work(&self) -> PrefillWork {
+        let blocks = self.layers.len() as f64;
+        let moe = self.moe_blocks.len() as f64;
+        let used = self.layers.iter().map(|l| l.experts_used).max();
+        let mut work = PrefillWork {
+            share: match self.experts {
+                0 => 0.0,
+                experts => (used.unwrap_or(0) as f64 / experts as f64).min(1.0),
+            },
+            blocks: (
+                moe,
+                (blocks - moe).max(0.0),
+                self.recurrent_blocks(0) as f64,
+            ),
+            stream: blocks * self.embedding_length as f64,
+            window: self.window as f64,
+            ..PrefillWork::default()
+        };
+        // Norms, biases and tables are no matrices that tokens are multiplied by.
+        let matrices = self.tensors.iter().filter(|t| {
+            let [_, columns, ..] = t.dims;
+            columns > 1 && !matches!(t.role, Role::Embedding | Role::Output)
+        });
+        for t in matrices {
+            let weights: f64 = t.dims.iter().map(|d| *d as f64).product();
+            if t.role.is_expert() {
+                work.routed += weights * self.share_read(t);
+                work.routed_bytes += t.bytes as f64;
+            } else {
+                work.always += weights;
+                work.always_bytes += t.bytes as f64;
+            }
+        }
+        for layer in self.layers.iter().filter(|l| l.kv_heads > 0) {
+            let width = layer.heads as f64 * layer.key_length as f64;
+            match layer.window {
+                WindowKind::Full => work.attention += width,
+                WindowKind::Window => work.windowed += width,
+            }
+        }
+        work
     }
 
     /// Bytes of recurrent state that a token reads on the device.

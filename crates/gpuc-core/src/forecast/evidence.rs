@@ -58,7 +58,7 @@ fn closed_form_ceiling(model: &Model, bpw: (f64, f64), on_host: u64, depth: u64,
 }
 
 /// The rows of a table with a heading, by column.
-fn table(text: &str) -> Vec<BTreeMap<String, String>> {
+pub(super) fn table(text: &str) -> Vec<BTreeMap<String, String>> {
     let mut lines = text.lines().map(cells);
     let Some(heading) = lines.next() else {
         return Vec::new();
@@ -86,7 +86,7 @@ fn cells(line: &str) -> Vec<String> {
     cells
 }
 
-fn get<'r>(row: &'r BTreeMap<String, String>, key: &str) -> &'r str {
+pub(super) fn get<'r>(row: &'r BTreeMap<String, String>, key: &str) -> &'r str {
     row.get(key).map_or("", String::as_str)
 }
 

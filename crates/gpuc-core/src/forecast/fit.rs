@@ -41,7 +41,8 @@ fn offloaded(row: &Evidence) -> bool {
     !row.work.in_vram()
 }
 
-fn blunted(e: f64) -> f64 {
+/// A residual that counts by its size beyond [`OUTLIER`].
+pub(super) fn blunted(e: f64) -> f64 {
     if e.abs() <= OUTLIER {
         return e;
     }
@@ -155,15 +156,22 @@ fn quantile(mut weighted: Vec<(f64, f64)>, share: f64) -> f64 {
     0.0
 }
 
+/// What a measurement is off by, as logarithms.
+pub(super) struct RegimeErrors<'r> {
+    pub(super) card: &'r str,
+    /// Under a law that was fitted without its card.
+    pub(super) out_of_sample: f64,
+    /// Under the law that was fitted with it.
+    pub(super) fitted: f64,
+}
+
 /// How well a regime is known: the spread is the quantile of the errors on cards that were left
 /// out, each card counting as one, with a card's worth of doubt added.
-fn regime(rows: &[(&Evidence, f64)], fit: &Fit) -> Option<RegimeFit> {
+pub(super) fn regime(rows: &[RegimeErrors<'_>]) -> Option<RegimeFit> {
     let mut by_card: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
-    for (row, out_of_sample) in rows {
-        by_card
-            .entry(&row.gpu)
-            .or_default()
-            .push((*out_of_sample, fit.error(row)));
+    for row in rows {
+        let errors = by_card.entry(row.card).or_default();
+        errors.push((row.out_of_sample, row.fitted));
     }
     let cards = by_card.len() as f64;
     let (mut squares, mut freedoms) = (0.0, 0.0);
@@ -201,7 +209,7 @@ fn regime(rows: &[(&Evidence, f64)], fit: &Fit) -> Option<RegimeFit> {
 }
 
 /// Four significant figures: what a fit is good for, and the same on every machine.
-fn rounded(x: f64) -> f64 {
+pub(super) fn rounded(x: f64) -> f64 {
     if x == 0.0 || !x.is_finite() {
         return x;
     }
@@ -214,9 +222,14 @@ pub fn backend(rows: &[&Evidence]) -> Option<BackendFit> {
     let fit = Fit::of(rows);
     let out_of_sample = out_of_sample(rows, LeaveOut::Card);
     let judged: Vec<(&Evidence, f64)> = rows.iter().copied().zip(out_of_sample).collect();
-    let of = |offload: bool| -> Vec<(&Evidence, f64)> {
-        let mine = judged.iter().copied();
-        mine.filter(|(r, _)| offloaded(r) == offload).collect()
+    let of = |offload: bool| -> Vec<RegimeErrors<'_>> {
+        let mine = judged.iter().filter(|(r, _)| offloaded(r) == offload);
+        mine.map(|(row, out_of_sample)| RegimeErrors {
+            card: &row.gpu,
+            out_of_sample: *out_of_sample,
+            fitted: fit.error(row),
+        })
+        .collect()
     };
     let generations = fit.generations.iter().map(|(name, factor)| {
         let cards: BTreeSet<&str> = rows
@@ -243,8 +256,9 @@ pub fn backend(rows: &[&Evidence]) -> Option<BackendFit> {
             host_block_us: rounded(law.host_block_us),
         },
         generations: generations.collect(),
-        in_vram: regime(&of(false), &fit)?,
-        offload: regime(&of(true), &fit),
+        in_vram: regime(&of(false))?,
+        offload: regime(&of(true)),
+        prefill: None,
     })
 }
 

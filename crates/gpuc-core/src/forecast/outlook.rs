@@ -2,6 +2,7 @@
 
 use super::card::Card;
 use super::law::Rates;
+use super::prefill::{PrefillRates, PrefillSetting, PrefillWork, arithmetic_rate};
 use super::shipped::{BackendFit, RegimeFit, Shipped};
 use super::work::Work;
 use crate::calibration::Regime;
@@ -38,6 +39,8 @@ pub struct Outlook<'p> {
     /// The most that each tier could give.
     best: Rates,
     ram_known: bool,
+    /// What the tensor cores do, operations a second, where the card is in the table.
+    arithmetic: Option<f64>,
     points: Vec<&'p Point>,
 }
 
@@ -81,6 +84,7 @@ impl<'p> Outlook<'p> {
                 ram: ram.best_gbps * 1e9,
             },
             ram_known: ram.known,
+            arithmetic: arithmetic_rate(gpu),
             points: points.iter().filter(own).collect(),
         })
     }
@@ -153,6 +157,53 @@ impl<'p> Outlook<'p> {
             samples: regime.rows + runs,
             basis: format!(
                 "{basis}; 80 % band -{:.0} % +{:.0} %",
+                100.0 * (1.0 - (-spread).exp()),
+                100.0 * (spread.exp() - 1.0)
+            ),
+        })
+    }
+
+    /// The forecast of prefill with all weights in VRAM, or why there is none.
+    pub fn prefill(
+        &self,
+        work: &PrefillWork,
+        setting: PrefillSetting,
+    ) -> Result<Forecast, &'static str> {
+        let Some(fit) = &self.fit.prefill else {
+            return Err("too few cards of its vendor were measured");
+        };
+        if !fit.generations.iter().any(|g| g == self.card.generation) {
+            return Err("no card of its generation was measured");
+        }
+        let arithmetic = self
+            .arithmetic
+            .ok_or("the table of multiprocessors does not have the card")?;
+        let (generation, _) = self.fit.generation(self.card);
+        let rates = PrefillRates {
+            arithmetic,
+            vram: self.rates.vram,
+            generation,
+        };
+        let centre = 1.0 / fit.law.seconds(work, setting, rates, &self.fit.law);
+        if !(centre.is_finite() && centre > 0.0) {
+            return Err("the model's shape is not known");
+        }
+        let RegimeFit {
+            rows,
+            cards,
+            spread,
+            ..
+        } = fit.known;
+        Ok(Forecast {
+            low: centre * (-spread).exp(),
+            centre,
+            high: centre * spread.exp(),
+            samples: rows,
+            basis: format!(
+                "a law of {} fitted to {rows} measurements in VRAM on {cards} cards; \
+                 {:.0} tokens at a time; 80 % band -{:.0} % +{:.0} %",
+                self.card.backend.key(),
+                setting.ubatch,
                 100.0 * (1.0 - (-spread).exp()),
                 100.0 * (spread.exp() - 1.0)
             ),

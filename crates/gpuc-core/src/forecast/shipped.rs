@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::card::{Backend, Card};
 use super::law::Law;
+use super::prefill::PrefillLaw;
 
 /// The parameter file, `data/forecast.json`.
 const FILE: &str = include_str!("../../data/forecast.json");
@@ -30,6 +31,9 @@ pub struct BackendFit {
     pub in_vram: RegimeFit,
     /// The same with experts in RAM; none where nothing was measured.
     pub offload: Option<RegimeFit>,
+    /// Prefill with all weights in VRAM; none where too few cards were measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefill: Option<PrefillFit>,
 }
 
 /// What was fitted for one generation.
@@ -39,6 +43,17 @@ pub struct GenerationFit {
     pub factor: f64,
     /// Different cards behind it.
     pub cards: u64,
+}
+
+/// What was fitted for prefill.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PrefillFit {
+    /// Its law.
+    pub law: PrefillLaw,
+    /// Generations that were measured: of others nothing is said.
+    pub generations: Vec<String>,
+    /// Evidence and spread.
+    pub known: RegimeFit,
 }
 
 /// How well a regime is known.

@@ -51,6 +51,15 @@ impl CacheGrowth {
     }
 }
 
+/// Blocks that run a recurrence.
+pub(super) fn state_blocks(model: &Model) -> f64 {
+    let groups = model.kv_groups.as_deref().unwrap_or_default();
+    let recurrent = groups
+        .iter()
+        .filter(|g| g.state_bytes / g.layers.max(1) >= LEAST_STATE);
+    recurrent.map(|g| g.layers as f64).sum()
+}
+
 /// Bytes a weight by which a tag is forecast: [`quant`](crate::model::quant)'s, but for gpt-oss,
 /// whose experts are MXFP4 under every tag and whose other tensors are published in Q8_0 where the
 /// tag speaks of the experts only.
@@ -99,13 +108,10 @@ impl Work {
             * model.expert.expert_params_each.unwrap_or(0) as f64
             * setting.expert_bpw;
         let groups = model.kv_groups.as_deref().unwrap_or_default();
-        let (mut state, mut state_blocks) = (0.0, 0.0);
-        for group in groups.iter().filter(|g| g.state_bytes > 0) {
-            state += group.state_bytes as f64 * setting.sequences as f64;
-            if group.state_bytes / group.layers.max(1) >= LEAST_STATE {
-                state_blocks += group.layers as f64;
-            }
-        }
+        let state: f64 = groups
+            .iter()
+            .map(|g| g.state_bytes as f64 * setting.sequences as f64)
+            .sum();
         Some(Self {
             device_weight_bytes: others.saturating_sub(table) as f64 * setting.rest_bpw
                 + active * moe.saturating_sub(on_host) as f64,
@@ -113,7 +119,7 @@ impl Work {
             host_weight_bytes: active * on_host as f64,
             dense_blocks: (blocks - moe as f64).max(0.0),
             expert_blocks: moe as f64,
-            state_blocks,
+            state_blocks: state_blocks(model),
             host_blocks: on_host as f64,
         })
     }

@@ -6,7 +6,7 @@
 
 use super::footprint::{Footprint, Placement, Tier, Usage};
 use crate::document::Model;
-use crate::forecast::{CacheGrowth, DecodeSetting, Work};
+use crate::forecast::{CacheGrowth, DecodeSetting, PrefillWork, Work};
 use crate::units::nearest_bytes;
 
 /// What a closed form is made for.
@@ -269,6 +269,10 @@ impl Footprint for ClosedForm<'_> {
                 })
             }
         }
+    }
+
+    fn prefill_work(&self) -> Option<PrefillWork> {
+        PrefillWork::of_model(self.model, self.decode_bpw)
     }
 
     fn cache_growth(&self, placement: &Placement) -> Vec<CacheGrowth> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::footprint::{Footprint, Placement, Tier, Usage};
 use crate::footprint::{Device, ExpertTensor, Facts, Placed, Setting};
-use crate::forecast::{CacheGrowth, Work};
+use crate::forecast::{CacheGrowth, PrefillWork, Work};
 use crate::units::nearest_bytes;
 
 /// A weights file at one setting.
@@ -150,6 +150,13 @@ impl Footprint for Exact<'_> {
             state_blocks: self.facts.recurrent_blocks(first) as f64,
             host_blocks: first as f64 + moved,
         })
+    }
+
+    fn prefill_work(&self) -> Option<PrefillWork> {
+        let mut work = self.facts.prefill_work();
+        work.always_bytes *= self.weight_ratio;
+        work.routed_bytes *= self.weight_ratio;
+        Some(work)
     }
 
     fn cache_growth(&self, placement: &Placement) -> Vec<CacheGrowth> {

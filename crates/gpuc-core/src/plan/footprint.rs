@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::footprint::{ExpertKind, ExpertTensor};
-use crate::forecast::{CacheGrowth, Work};
+use crate::forecast::{CacheGrowth, PrefillWork, Work};
 
 /// Where the parts of a model go, in llama.cpp's terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,4 +96,7 @@ pub trait Footprint {
 
     /// How that work grows with the depth.
     fn cache_growth(&self, placement: &Placement) -> Vec<CacheGrowth>;
+
+    /// The work of prefill with everything on the GPU; none where too little is known.
+    fn prefill_work(&self) -> Option<PrefillWork>;
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use super::footprint::{Footprint, Placement, Usage};
 use crate::footprint::ExpertTensor;
-use crate::forecast::{CacheGrowth, Work};
+use crate::forecast::{CacheGrowth, PrefillWork, Work};
 
 /// Placements that are remembered; beyond it each is worked out anew.
 const MOST: usize = 4096;
@@ -69,6 +69,10 @@ impl Footprint for Memo<'_> {
 
     fn work(&self, placement: &Placement) -> Option<Work> {
         self.of.work(placement)
+    }
+
+    fn prefill_work(&self) -> Option<PrefillWork> {
+        self.of.prefill_work()
     }
 
     fn cache_growth(&self, placement: &Placement) -> Vec<CacheGrowth> {

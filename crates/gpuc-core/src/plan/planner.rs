@@ -7,7 +7,7 @@ use super::rig::{Bandwidths, RigError};
 use super::search::{Candidate, Search, choose};
 use crate::calibration::{Estimate, Regime, estimate};
 use crate::document::{Assumptions, DeviceMemory, Plan, Point, Verdict};
-use crate::forecast::{Outlook, Work};
+use crate::forecast::{Forecast, Outlook, PrefillSetting, Work};
 use crate::units::{MIB, as_mib, floor_bytes, round_to};
 
 /// What a footprint from a configuration alone calls itself.
@@ -48,6 +48,8 @@ pub(super) struct PlanRequest<'a> {
     pub(super) forced_n: Option<u64>,
     /// `-ngl` as the user wants it, instead of as much as fits.
     pub(super) forced_layers: Option<u64>,
+    /// Tokens evaluated at a time.
+    pub(super) ubatch: u64,
     /// The forecast, where the card is known.
     pub(super) outlook: Option<Outlook<'a>>,
     /// Points to calibrate by; none leaves the forecast at the ceiling.
@@ -120,6 +122,30 @@ impl PlanRequest<'_> {
         }
     }
 
+    /// Prefill of one micro-batch at the depth asked for, else at an empty cache; or why nothing is
+    /// said of it.
+    fn prefill(&self, candidate: &Candidate) -> Result<Forecast, &'static str> {
+        if self.points.is_none() {
+            return Err("uncalibrated as asked");
+        }
+        let (outlook, work) = self
+            .outlook(candidate)
+            .ok_or("the card or its bandwidth is not known")?;
+        if !work.in_vram() || work.host_blocks > 0.0 {
+            return Err(
+                "with weights in RAM it hangs on how they cross PCIe, and too few machines were \
+                 measured",
+            );
+        }
+        let work = self.footprint.prefill_work();
+        let ubatch = self.ubatch as f64;
+        let setting = PrefillSetting {
+            ubatch,
+            before: self.assumptions.depth.unwrap_or(0) as f64 + ubatch / 2.0,
+        };
+        outlook.prefill(&work.ok_or("the model's shape is not known")?, setting)
+    }
+
     /// How much of the model is in RAM: layers' experts, or whole blocks.
     fn regime(&self, candidate: &Candidate) -> Regime {
         match (candidate.placement.gpu_layers, self.footprint.blocks()) {
@@ -156,6 +182,9 @@ fn blank(floor: f64) -> Plan {
         ram_used_mib: None,
         predicted_decode_tok_s: None,
         predicted_prefill_tok_s: None,
+        predicted_prefill_band_low_tok_s: None,
+        predicted_prefill_band_high_tok_s: None,
+        prefill_basis: None,
         decode_work: None,
         cache_growth: None,
         ceiling_decode_tok_s: None,
@@ -242,6 +271,8 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         assumed.ceiling_vram_bw_gbps = Some(round_to(vram.best.gbps, 1));
         assumed.ceiling_cpu_bw_gbps = Some(round_to(ram.best.gbps, 1));
     }
+    let prefill = request.prefill(&chosen);
+    let of_prefill = |f: fn(&Forecast) -> f64| prefill.as_ref().ok().map(|p| round_to(f(p), 1));
     let work = request.outlook(&chosen).map(|(_, work)| work.rounded());
     Ok(Plan {
         verdict: if refused {
@@ -253,6 +284,13 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         ram_used_mib: Some(round_to(as_mib(ram_needed), 1)),
         ceiling_decode_tok_s: Some(round_to(ceiling, 2)),
         predicted_decode_tok_s: predicted,
+        predicted_prefill_tok_s: of_prefill(|p| p.centre),
+        predicted_prefill_band_low_tok_s: of_prefill(|p| p.low),
+        predicted_prefill_band_high_tok_s: of_prefill(|p| p.high),
+        prefill_basis: Some(match &prefill {
+            Ok(forecast) => forecast.basis.clone(),
+            Err(why) => format!("no forecast: {why}"),
+        }),
         decode_work: work,
         cache_growth: work.map(|_| request.footprint.cache_growth(&chosen.placement)),
         predicted_band_low_tok_s: share(|e| e.low),

@@ -307,6 +307,7 @@ impl Problem<'_> {
             cpu_only: wish.cpu_only,
             forced_n: wish.n_cpu_moe,
             forced_layers: wish.gpu_layers,
+            ubatch: wish.ubatch,
             outlook: self.outlook(),
             points: self.points,
             flags: FlagSetting {
