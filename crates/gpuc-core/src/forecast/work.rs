@@ -57,7 +57,8 @@ pub(super) fn state_blocks(model: &Model) -> f64 {
     let recurrent = groups
         .iter()
         .filter(|g| g.state_bytes / g.layers.max(1) >= LEAST_STATE);
-    recurrent.map(|g| g.layers as f64).sum()
+    // A sum of no floats is a negative zero.
+    recurrent.fold(0.0, |sum, g| sum + g.layers as f64)
 }
 
 /// Bytes a weight by which a tag is forecast: [`quant`](crate::model::quant)'s, but for gpt-oss,
