@@ -248,7 +248,7 @@ mod tests {
             "{fit:?}"
         );
         assert!(close(fit.law.attention_share, want.law.attention_share));
-        assert_eq!(want.known.rows as usize, used);
+        assert_eq!(usize::try_from(want.known.rows), Ok(used));
     }
 
     #[test]
