@@ -107,9 +107,11 @@ fn patrol<'a>(
     outputs: Outputs,
     host: Box<dyn FnMut() -> HostReading + 'a>,
 ) -> Result<Patrol<'a>, Fault> {
-    let gpus = Worker::start("gpus", gpus::question(settings.gpu_timeout)).map_err(|e| {
-        Fault::new(Code::RuntimeUnexpected, "no thread can be started").with_cause(e)
-    })?;
+    let gpus = Worker::start(
+        "gpus",
+        gpus::question(settings.gpu_timeout, settings.interval, settings.watched()),
+    )
+    .map_err(|e| Fault::new(Code::RuntimeUnexpected, "no thread can be started").with_cause(e))?;
     Ok(Patrol {
         settings,
         signals,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::safety::{Actions, Blindness, Place, Watch};
 use gpuc_core::units::floor_bytes;
+use gpuc_rig::nvidia::Watched;
 
 use super::args::{Args, CgroupUse, RunArgs, Sub};
 use super::limits::{InForce, Layers};
@@ -125,6 +126,17 @@ impl Settings {
 }
 
 impl Settings {
+    /// What is asked of the GPUs.
+    pub(super) fn watched(&self) -> Watched {
+        let reloads = self.layers.file().is_some();
+        let limited = self.limits.thresholds.job_vram_mib_max.is_some();
+        Watched {
+            further: true,
+            // A file that is read again may bring the limit later.
+            processes_always: self.job.is_some() && (limited || reloads),
+        }
+    }
+
     /// A watch by the limits as they are at the start.
     pub(super) fn watch(&self) -> Watch {
         let InForce {

@@ -217,6 +217,59 @@ nvml_return nvmlDeviceGetTemperature(device gpu, int sensor, unsigned *out) {
   *out = (unsigned)number(gpu, "", "TEMP_C", 61);
   return 0;
 }
+nvml_return nvmlDeviceGetTotalEccErrors(device gpu, int kind, int counter, u64 *out) {
+  (void)kind;
+  (void)counter;
+  if (!number(gpu, "", "ECC", 0)) return 3;
+  TROUBLE(gpu, "ECC_ERRORS");
+  *out = number(gpu, "", "ECC_ERRORS", 0);
+  return 0;
+}
+/* PROCESSES=pid:MiB,pid:MiB,...; a process without MiB has memory that the driver does not tell. */
+struct process { unsigned pid; u64 used; unsigned gpu_instance, compute_instance; };
+nvml_return nvmlDeviceGetComputeRunningProcesses_v3(device gpu, unsigned *n, struct process *out) {
+  char list[200];
+  unsigned found = 0, room = *n;
+  TROUBLE(gpu, "PROCESSES");
+  if (text(gpu, "", "PROCESSES", list, sizeof list)) {
+    for (char *at = list; *at; found++) {
+      unsigned pid = (unsigned)strtoul(at, &at, 10);
+      u64 mem = *at == ':' ? strtoull(at + 1, &at, 10) * MIB : ~0ULL;
+      if (found < room) out[found] = (struct process){pid, mem, ~0u, ~0u};
+      if (*at) at++;
+    }
+  }
+  *n = found;
+  return found > room ? 7 : 0;
+}
+nvml_return nvmlDeviceGetGraphicsRunningProcesses_v3(device gpu, unsigned *n, struct process *out) {
+  (void)gpu;
+  (void)out;
+  *n = 0;
+  return 0;
+}
+/* XID=number is told once to each set of events. */
+struct event { device gpu; u64 type, data; unsigned gpu_instance, compute_instance; };
+struct set { device gpu; u64 told; };
+nvml_return nvmlEventSetCreate(struct set **out) {
+  *out = calloc(1, sizeof **out);
+  return *out ? 0 : 999;
+}
+nvml_return nvmlEventSetFree(struct set *set) { free(set); return 0; }
+nvml_return nvmlDeviceRegisterEvents(device gpu, u64 types, struct set *set) {
+  (void)types;
+  TROUBLE(gpu, "EVENTS");
+  set->gpu = gpu;
+  return 0;
+}
+nvml_return nvmlEventSetWait_v2(struct set *set, struct event *out, unsigned ms) {
+  (void)ms;
+  u64 xid = number(set->gpu, "", "XID", 0);
+  if (xid == set->told) return 10;
+  set->told = xid;
+  *out = (struct event){set->gpu, 8, xid, ~0u, ~0u};
+  return 0;
+}
 nvml_return nvmlDeviceGetUtilizationRates(device gpu, struct utilization *out) {
   TROUBLE(gpu, "UTIL");
   out->gpu = (unsigned)number(gpu, "", "UTIL", 42);

@@ -8,7 +8,7 @@ mod nvml;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use gpuc_rig::nvidia::{Probe, ProbeError};
+use gpuc_rig::nvidia::{Live, Probe, ProbeError, Watched};
 
 /// Long enough for any call that answers, on any machine.
 const PATIENT: Duration = Duration::from_secs(30);
@@ -136,11 +136,12 @@ fn a_call_that_hangs_costs_its_own_reading_and_those_behind_it() {
         "NVML did not answer within 0.3 s"
     );
     assert!(gpus[1].vram_used_mib.is_err());
-    // The next round does not wait for it again.
-    assert!(matches!(
-        probe.live(),
-        Err(ProbeError::Hung { tool: "NVML", .. })
-    ));
+    // The next round does not wait for it again, and still asks the other.
+    let gpus = probe.live().unwrap();
+    assert_eq!(
+        (&gpus[0].temp_c, gpus[1].power_w.is_err()),
+        (&Ok(61.0), true)
+    );
     assert!(begun.elapsed() < PATIENT);
 }
 
@@ -182,4 +183,75 @@ fn a_library_that_cannot_be_used_says_why() {
         .unwrap_err()
         .to_string();
     assert!(e.contains("driver is not loaded"), "{e}");
+}
+
+const FURTHER: Watched = Watched {
+    further: true,
+    processes_always: true,
+};
+
+#[test]
+fn why_a_gpu_is_slow_its_errors_and_its_processes() {
+    let readings = "GPUS=2\n0_THROTTLE=68\n0_ECC=1\n0_ECC_ERRORS=3\n0_PROCESSES=12:300,13\n\
+                    1_XID=79\n1_FAIL_PROCESSES=3\n";
+    let Some((mut probe, library)) = probe(&[], readings, PATIENT) else {
+        return;
+    };
+    probe.watch(FURTHER);
+    let gpus = probe.live().unwrap();
+    let reasons = ["sw-power-cap", "hw-thermal-slowdown"].map(String::from);
+    assert_eq!(gpus[0].throttle_reasons, Ok(reasons.to_vec()));
+    assert_eq!(gpus[0].ecc_errors, Ok(3));
+    assert_eq!(gpus[0].processes, Ok(vec![(12, Some(300.0)), (13, None)]));
+    assert!(gpus[1].ecc_errors.is_err() && gpus[1].processes.is_err());
+    // An error is told once.
+    assert_eq!((&gpus[0].xids[..], &gpus[1].xids[..]), (&[][..], &[79][..]));
+    let mut conf = library.into_os_string();
+    conf.push(".conf");
+    std::fs::write(conf, "GPUS=2\n1_XID=79\n0_PROCESSES=12:400\n").unwrap();
+    let gpus = probe.live().unwrap();
+    assert_eq!(gpus[0].processes, Ok(vec![(12, Some(400.0))]));
+    assert!(gpus.iter().all(|gpu| gpu.xids.is_empty()));
+}
+
+#[test]
+fn an_old_driver_lacks_the_further_readings_only() {
+    let Some((mut probe, _)) = probe(&["-DFEW_SYMBOLS"], "", PATIENT) else {
+        return;
+    };
+    probe.watch(FURTHER);
+    let gpu = probe.live().unwrap().remove(0);
+    assert!(gpu.throttle_reasons.is_err() && gpu.processes.is_err() && gpu.xids.is_empty());
+    assert_eq!(gpu.vram_total_mib, Ok(12288.0));
+}
+
+#[test]
+fn one_of_eight_that_hangs_is_pending_and_then_missing_and_keeps_nobody_waiting() {
+    let Some((mut probe, library)) = probe(&[], "GPUS=8\n3_HANG_TEMP_C=1\n", PATIENT) else {
+        return;
+    };
+    let begun = Instant::now();
+    let others = |gpus: &[Live]| {
+        assert_eq!(gpus.len(), 8);
+        for (i, gpu) in gpus.iter().enumerate().filter(|(i, _)| *i != 3) {
+            assert_eq!((gpu.temp_c.clone(), gpu.pending), (Ok(61.0), false), "{i}");
+        }
+    };
+    // Far longer than seven answers take, far shorter than the eighth may.
+    let patience = Duration::from_millis(500);
+    for _ in 0..3 {
+        let gpus = probe.live_within(patience).unwrap();
+        others(&gpus);
+        assert!(gpus[3].pending && gpus[3].temp_c.is_err());
+        // What it has said before it fell silent.
+        assert_eq!(gpus[3].power_w, Ok(95.0));
+    }
+    assert!(begun.elapsed() < PATIENT);
+    let mut probe = Probe::open_library(&library, HASTY).unwrap();
+    let first = probe.live().unwrap();
+    assert!(!first[3].pending && first[3].power_w == Ok(95.0));
+    let later = probe.live().unwrap();
+    others(&later);
+    let why = later[3].power_w.clone().unwrap_err();
+    assert_eq!(why, "NVML did not answer within 0.3 s");
 }

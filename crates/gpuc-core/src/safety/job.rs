@@ -55,7 +55,9 @@ impl JobVram {
 fn told(all: &[(u32, Option<f64>)], ours: &[i32]) -> Option<f64> {
     let is_ours = |pid: u32| i32::try_from(pid).is_ok_and(|pid| ours.contains(&pid));
     let mine = all.iter().filter(|(pid, _)| is_ours(*pid));
-    mine.map(|(_, mib)| *mib).sum()
+    // Not `sum`: that of nothing is a negative zero.
+    mine.map(|(_, mib)| *mib)
+        .try_fold(0.0, |all, mib| Some(all + mib?))
 }
 
 #[cfg(test)]
@@ -91,7 +93,8 @@ mod tests {
         ];
         let vram = JobVram::default();
         assert_eq!(vram.of(&gpus, &job(&[5, 6], true)), Some((131.0, None)));
-        assert_eq!(vram.of(&gpus, &job(&[7], true)), Some((0.0, None)));
+        let none = vram.of(&gpus, &job(&[7], true)).unwrap().0;
+        assert!(none == 0.0 && none.is_sign_positive());
         assert_eq!(vram.of(&gpus, &JobReading::default()), None);
     }
 

@@ -2,8 +2,10 @@
 //!
 //! A reading that is missing keeps the reason why; none is ever replaced by 0 or a guess.
 
+mod cards;
 pub mod cuda;
 mod details;
+mod live;
 mod nvml;
 mod nvml_details;
 mod probe;
@@ -11,4 +13,4 @@ mod rows;
 mod smi;
 
 pub use details::{Details, Instance};
-pub use probe::{Identity, Live, Probe, ProbeError, Reading};
+pub use probe::{Identity, Live, Probe, ProbeError, Processes, Reading, Watched};

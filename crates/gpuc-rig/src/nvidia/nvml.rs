@@ -1,24 +1,23 @@
-//! NVML, in a thread of its own: a call into a driver in trouble may never return.
+//! NVML, in threads of its own: a call into a driver in trouble may never return.
 
 use std::ffi::OsString;
-use std::mem::ManuallyDrop;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use gpuc_core::units::mib;
-use nvml_wrapper::enum_wrappers::device::TemperatureSensor;
 use nvml_wrapper::error::{NvmlError, nvml_sym, nvml_try};
 use nvml_wrapper::{Device, cuda_driver_version_major, cuda_driver_version_minor};
 
+use super::cards::Cards;
 use super::nvml_details;
-use super::probe::{Identity, Live, ProbeError, Reading};
+use super::probe::{Identity, ProbeError, Reading};
 
 pub(super) const TOOL: &str = "NVML";
 
 /// What one round has found so far; shared, so that a round that hangs keeps what it had.
-type Found<T> = Arc<Mutex<Vec<T>>>;
+pub(super) type Found<T> = Arc<Mutex<Vec<T>>>;
 
 #[derive(Debug)]
 struct Round<T> {
@@ -28,19 +27,15 @@ struct Round<T> {
     done: Sender<Result<(), String>>,
 }
 
-#[derive(Debug)]
-enum Request {
-    Live(Round<Live>),
-    Identities(Round<Identity>),
-}
-
 /// A loaded and initialised NVML.
 #[derive(Debug)]
 pub(super) struct Nvml {
-    requests: Sender<Request>,
+    requests: Sender<Round<Identity>>,
     deadline: Duration,
     /// The round that did not end in time, while it has not.
     stuck: Option<Receiver<Result<(), String>>>,
+    /// What is asked again and again is asked of each card apart.
+    pub(super) cards: Cards,
 }
 
 impl Nvml {
@@ -52,8 +47,8 @@ impl Nvml {
             .name("nvml".into())
             .spawn(move || match load(&libraries) {
                 Ok(nvml) => {
-                    if ready.send(Ok(())).is_ok() {
-                        serve(&nvml, &inbox);
+                    if ready.send(Ok(nvml)).is_ok() {
+                        serve(nvml, &inbox);
                     }
                 }
                 Err(why) => {
@@ -62,10 +57,11 @@ impl Nvml {
             })
             .map_err(|e| failed(e.to_string()))?;
         match opened.recv_timeout(deadline) {
-            Ok(Ok(())) => Ok(Self {
+            Ok(Ok(nvml)) => Ok(Self {
                 requests,
                 deadline,
                 stuck: None,
+                cards: Cards::new(nvml, deadline),
             }),
             Ok(Err(why)) => Err(failed(why)),
             Err(RecvTimeoutError::Timeout) => Err(ProbeError::Hung {
@@ -78,15 +74,7 @@ impl Nvml {
         }
     }
 
-    pub(super) fn live(&mut self) -> Result<Vec<Live>, ProbeError> {
-        self.ask(Request::Live)
-    }
-
     pub(super) fn identities(&mut self) -> Result<Vec<Identity>, ProbeError> {
-        self.ask(Request::Identities)
-    }
-
-    fn ask<T: Clone>(&mut self, request: fn(Round<T>) -> Request) -> Result<Vec<T>, ProbeError> {
         let hung = ProbeError::Hung {
             tool: TOOL,
             after: self.deadline,
@@ -109,7 +97,7 @@ impl Nvml {
             pending: hung.to_string(),
             done,
         };
-        self.requests.send(request(round)).map_err(|_| gone())?;
+        self.requests.send(round).map_err(|_| gone())?;
         match finished.recv_timeout(self.deadline) {
             Ok(Ok(())) => Ok(collected(&found)),
             Ok(Err(why)) => Err(ProbeError::Failed { tool: TOOL, why }),
@@ -145,13 +133,13 @@ pub(super) fn libraries() -> Vec<OsString> {
 
 /// Never dropped: a library without `nvmlShutdown` would panic then, a stuck one would hang, and
 /// the process is about to end anyway.
-type Loaded = ManuallyDrop<nvml_wrapper::Nvml>;
+type Loaded = &'static nvml_wrapper::Nvml;
 
 fn load(libraries: &[OsString]) -> Result<Loaded, String> {
     let mut reasons = Vec::new();
     for library in libraries {
         match nvml_wrapper::Nvml::builder().lib_path(library).init() {
-            Ok(nvml) => return Ok(ManuallyDrop::new(nvml)),
+            Ok(nvml) => return Ok(Box::leak(Box::new(nvml))),
             // The loader's own text names the library.
             Err(NvmlError::LibloadingError(e)) => reasons.push(e.to_string()),
             Err(e) => reasons.push(format!("{}: {}", library.display(), why(&e))),
@@ -160,26 +148,17 @@ fn load(libraries: &[OsString]) -> Result<Loaded, String> {
     Err(reasons.join("; "))
 }
 
-fn why(e: &NvmlError) -> String {
+pub(super) fn why(e: &NvmlError) -> String {
     match e {
         NvmlError::FailedToLoadSymbol(symbol) => format!("the driver is too old for it ({symbol})"),
         other => other.to_string(),
     }
 }
 
-fn serve(nvml: &nvml_wrapper::Nvml, inbox: &Receiver<Request>) {
-    while let Ok(request) = inbox.recv() {
-        match request {
-            Request::Live(round) => {
-                let pending = Live::missing(&round.pending);
-                run(nvml, &round, &pending, Live::missing, live);
-            }
-            Request::Identities(round) => {
-                let pending = Identity::missing(&round.pending, "nvml-v2");
-                let lost = |why: &str| Identity::missing(why, "nvml-v2");
-                run(nvml, &round, &pending, lost, identity);
-            }
-        }
+fn serve(nvml: &nvml_wrapper::Nvml, inbox: &Receiver<Round<Identity>>) {
+    while let Ok(round) = inbox.recv() {
+        let pending = Identity::missing(&round.pending, "nvml-v2");
+        run(nvml, &round, &pending);
     }
 }
 
@@ -189,7 +168,11 @@ pub(super) struct Slot<'a, T> {
     index: usize,
 }
 
-impl<T> Slot<'_, T> {
+impl<'a, T> Slot<'a, T> {
+    pub(super) fn new(found: &'a Found<T>, index: usize) -> Self {
+        Self { found, index }
+    }
+
     pub(super) fn set(&self, change: impl FnOnce(&mut T)) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(one) = found.get_mut(self.index) {
@@ -198,13 +181,7 @@ impl<T> Slot<'_, T> {
     }
 }
 
-fn run<T: Clone>(
-    nvml: &nvml_wrapper::Nvml,
-    round: &Round<T>,
-    pending: &T,
-    lost: impl Fn(&str) -> T,
-    fill: fn(&nvml_wrapper::Nvml, &Device<'_>, &Slot<'_, T>),
-) {
+fn run(nvml: &nvml_wrapper::Nvml, round: &Round<Identity>, pending: &Identity) {
     let count = match nvml.device_count() {
         Ok(count) => count,
         Err(e) => {
@@ -221,13 +198,10 @@ fn run<T: Clone>(
             .push(pending.clone());
     }
     for index in 0..count {
-        let slot = Slot {
-            found: &round.found,
-            index: index as usize,
-        };
+        let slot = Slot::new(&round.found, index as usize);
         match nvml.device_by_index(index) {
-            Ok(device) => fill(nvml, &device, &slot),
-            Err(e) => slot.set(|one| *one = lost(&why(&e))),
+            Ok(device) => identity(nvml, &device, &slot),
+            Err(e) => slot.set(|one| *one = Identity::missing(&why(&e), "nvml-v2")),
         }
     }
     let _ = round.done.send(Ok(()));
@@ -239,26 +213,6 @@ pub(super) fn reading<T>(result: Result<T, NvmlError>) -> Reading<T> {
 
 pub(super) fn watts(milliwatts: Result<u32, NvmlError>) -> Reading<f64> {
     reading(milliwatts).map(|mw| f64::from(mw) / 1000.0)
-}
-
-fn live(_: &nvml_wrapper::Nvml, device: &Device<'_>, slot: &Slot<'_, Live>) {
-    let power = watts(device.power_usage());
-    slot.set(|l| l.power_w = power);
-    let limit = watts(
-        device
-            .enforced_power_limit()
-            .or_else(|_| device.power_management_limit()),
-    );
-    slot.set(|l| l.power_limit_w = limit);
-    let temperature = reading(device.temperature(TemperatureSensor::Gpu)).map(f64::from);
-    slot.set(|l| l.temp_c = temperature);
-    let memory = memory(device);
-    slot.set(|l| {
-        l.vram_used_mib = memory.as_ref().map(|m| mib(m.used)).map_err(Clone::clone);
-        l.vram_total_mib = memory.map(|m| mib(m.total));
-    });
-    let utilisation = reading(device.utilization_rates()).map(|u| f64::from(u.gpu));
-    slot.set(|l| l.util_pct = utilisation);
 }
 
 fn identity(nvml: &nvml_wrapper::Nvml, device: &Device<'_>, slot: &Slot<'_, Identity>) {
@@ -302,7 +256,7 @@ pub(super) struct Memory {
     pub(super) total: u64,
     pub(super) free: u64,
     /// All that is not free, what the driver keeps for itself included.
-    used: u64,
+    pub(super) used: u64,
     reserved: Reading<u64>,
     source: &'static str,
 }

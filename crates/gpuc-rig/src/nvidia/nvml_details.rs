@@ -85,7 +85,7 @@ pub(super) fn fill(device: &Device<'_>, slot: &Slot<'_, Identity>) {
     }
 }
 
-fn words(bits: u64) -> Vec<String> {
+pub(super) fn words(bits: u64) -> Vec<String> {
     let known = THROTTLE.iter().fold(0, |all, (bit, _)| all | bit);
     let mut words: Vec<String> = THROTTLE
         .iter()

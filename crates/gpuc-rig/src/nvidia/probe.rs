@@ -30,6 +30,28 @@ pub struct Live {
     pub vram_total_mib: Reading<f64>,
     /// Share of the last sample period in which a kernel ran, %.
     pub util_pct: Reading<f64>,
+    /// Why its clocks are held down, in words.
+    pub throttle_reasons: Reading<Vec<String>>,
+    /// Errors of its memory that could not be corrected, since the driver was loaded.
+    pub ecc_errors: Reading<u64>,
+    /// Errors (Xid) since it was last asked, where the driver tells them.
+    pub xids: Vec<u64>,
+    /// The processes that use it.
+    pub processes: Reading<Processes>,
+    /// It has not answered yet and still has time to; what is there is what it has said so far.
+    pub pending: bool,
+}
+
+/// Processes by number, each with its memory in MiB where the driver tells it.
+pub type Processes = Vec<(u32, Option<f64>)>;
+
+/// What is asked of a GPU beyond what limits of its own need.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Why it is slow, its errors, its processes.
+    pub further: bool,
+    /// Its processes each time, not once in a while: a limit depends on them.
+    pub processes_always: bool,
 }
 
 impl Live {
@@ -42,6 +64,11 @@ impl Live {
             vram_used_mib: Err(why.into()),
             vram_total_mib: Err(why.into()),
             util_pct: Err(why.into()),
+            throttle_reasons: Err(why.into()),
+            ecc_errors: Err(why.into()),
+            xids: Vec::new(),
+            processes: Err(why.into()),
+            pending: false,
         }
     }
 }
@@ -181,10 +208,24 @@ impl Probe {
         }
     }
 
+    /// Reads this of each GPU from now on; to be said before they are first asked.
+    pub fn watch(&mut self, watched: Watched) {
+        match &mut self.0 {
+            Way::Nvml(nvml) => nvml.cards.watch(watched),
+            Way::Smi(smi) => smi.watched = watched,
+        }
+    }
+
     /// What each GPU is doing now. One that is lost stays in the list, with everything missing.
     pub fn live(&mut self) -> Result<Vec<Live>, ProbeError> {
+        self.live_within(Duration::MAX)
+    }
+
+    /// The same, but once one has answered, the others are waited for no longer than this: they
+    /// are pending then.
+    pub fn live_within(&mut self, patience: Duration) -> Result<Vec<Live>, ProbeError> {
         match &mut self.0 {
-            Way::Nvml(nvml) => nvml.live(),
+            Way::Nvml(nvml) => nvml.cards.live(patience),
             Way::Smi(smi) => smi.live(),
         }
     }

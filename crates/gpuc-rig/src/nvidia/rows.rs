@@ -3,11 +3,22 @@
 //! Rows are read strictly: what is no finite number is missing, and says so.
 
 use super::details::Details;
-use super::probe::{Identity, Live, Reading};
+use super::nvml_details::words;
+use super::probe::{Identity, Live, Processes, Reading};
 
 /// The columns asked for in a live query; [`live`] reads them in this order.
 pub(super) const LIVE: &str =
     "power.draw,power.limit,temperature.gpu,memory.used,memory.total,utilization.gpu";
+/// What is asked for behind those, under its name of today and of drivers before R535; a build
+/// that lacks one of them refuses the whole question.
+pub(super) const FURTHER: [&str; 2] = [
+    "clocks_event_reasons.active,ecc.errors.uncorrected.volatile.total",
+    "clocks_throttle_reasons.active,ecc.errors.uncorrected.volatile.total",
+];
+/// What a build says of a column that it does not know.
+pub(super) const REFUSED: &str = "not a valid field";
+/// The columns of the question about processes, which [`processes`] reads in this order.
+pub(super) const PROCESSES: &str = "gpu_uuid,pid,used_memory";
 /// The columns asked for once; [`identities`] reads them in this order.
 pub(super) const IDENTITY: &str = "name,driver_version,memory.total,memory.free,compute_cap,\
                                    pcie.link.gen.max,pcie.link.width.max";
@@ -60,6 +71,27 @@ fn count(cell: Option<&&str>) -> Reading<u64> {
     }
 }
 
+/// Reasons as nvidia-smi prints them: "0x0000000000000004".
+fn bits(cell: Option<&&str>) -> Reading<Vec<String>> {
+    let cell = text(cell)?;
+    let hex = cell.strip_prefix("0x").unwrap_or_default();
+    match u64::from_str_radix(hex, 16) {
+        Ok(bits) => Ok(words(bits)),
+        Err(_) => Err(format!("nvidia-smi printed {cell:?}, which is no mask")),
+    }
+}
+
+/// The processes of all GPUs together: which GPU is theirs does not matter to a sum.
+pub(super) fn processes(output: &str) -> Reading<Processes> {
+    let mut all = Processes::new();
+    for row in lines(output) {
+        let pid = row.get(1).and_then(|pid| pid.parse().ok());
+        let pid = pid.ok_or("nvidia-smi listed a process without a number")?;
+        all.push((pid, number(row.get(2)).ok()));
+    }
+    Ok(all)
+}
+
 /// One reading a GPU for each row of a live query, or why there is none.
 pub(super) fn live(output: &str) -> Result<Vec<Live>, String> {
     let mut short = None;
@@ -76,6 +108,9 @@ pub(super) fn live(output: &str) -> Result<Vec<Live>, String> {
             vram_used_mib: number(row.get(3)),
             vram_total_mib: number(row.get(4)),
             util_pct: number(row.get(5)),
+            throttle_reasons: bits(row.get(6)),
+            ecc_errors: count(row.get(7)),
+            ..Live::missing("nvidia-smi was not asked for it")
         });
     }
     some(gpus, short, LIVE_ALL)
@@ -226,6 +261,30 @@ mod tests {
     }
 
     #[test]
+    fn reasons_and_errors_follow_where_they_were_asked_for() {
+        let gpus =
+            live("1, 2, 3, 4, 5, 6, 0x0000000000000044, 7\n1, 2, 3, 4, 5, 6, [N/A], [N/A]\n");
+        let gpus = gpus.unwrap();
+        let reasons = ["sw-power-cap", "hw-thermal-slowdown"].map(String::from);
+        assert_eq!(gpus[0].throttle_reasons, Ok(reasons.to_vec()));
+        assert_eq!(gpus[0].ecc_errors, Ok(7));
+        assert!(gpus[1].throttle_reasons.is_err() && gpus[1].ecc_errors.is_err());
+        for cell in ["44", "0x", "0xg", "-0x1"] {
+            let gpus = live(&format!("1, 2, 3, 4, 5, 6, {cell}, 7\n")).unwrap();
+            assert!(gpus[0].throttle_reasons.is_err(), "{cell}");
+        }
+    }
+
+    #[test]
+    fn processes_are_listed_with_what_is_known_of_their_memory() {
+        let rows = "GPU-1f, 12, 300\nGPU-2f, 12, 40\nGPU-1f, 13, [N/A]\n";
+        let want = vec![(12, Some(300.0)), (12, Some(40.0)), (13, None)];
+        assert_eq!(processes(rows), Ok(want));
+        assert_eq!(processes(""), Ok(vec![]));
+        assert!(processes("No running processes found").is_err());
+    }
+
+    #[test]
     fn an_answer_without_rows_says_why() {
         assert_eq!(live(" \n").unwrap_err(), "it listed no GPU");
         assert!(
@@ -342,7 +401,7 @@ mod tests {
                         prop_assert!(x.is_finite());
                     }
                 }
-                let _ = (identities(output), details(output, 1));
+                let _ = (identities(output), details(output, 1), processes(output));
             }
         }
     }

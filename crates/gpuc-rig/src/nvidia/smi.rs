@@ -8,10 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::details::Details;
-use super::probe::{Identity, Live, ProbeError};
+use super::probe::{Identity, Live, ProbeError, Watched};
 use super::rows;
 
 pub(super) const TOOL: &str = "nvidia-smi";
+
+/// Asks for columns about GPUs.
+const GPU: &str = "--query-gpu=";
 
 /// More than the rows of a thousand GPUs; what a broken tool prints beyond is not kept.
 const MOST_OUTPUT: u64 = 1 << 20;
@@ -21,6 +24,9 @@ const MOST_OUTPUT: u64 = 1 << 20;
 pub(super) struct Smi {
     program: PathBuf,
     deadline: Duration,
+    pub(super) watched: Watched,
+    /// How many of the further columns' names were refused.
+    refused: usize,
 }
 
 impl Smi {
@@ -30,16 +36,46 @@ impl Smi {
         } else {
             "nvidia-smi"
         };
-        crate::path::find(name).map(|program| Self { program, deadline })
+        crate::path::find(name).map(|program| Self {
+            program,
+            deadline,
+            watched: Watched::default(),
+            refused: 0,
+        })
     }
 
-    pub(super) fn live(&self) -> Result<Vec<Live>, ProbeError> {
-        rows::live(&self.query(rows::LIVE)?).map_err(failed)
+    pub(super) fn live(&mut self) -> Result<Vec<Live>, ProbeError> {
+        let mut gpus = rows::live(&self.ask_live()?).map_err(failed)?;
+        if self.watched.processes_always {
+            let question = ("--query-compute-apps=", rows::PROCESSES);
+            let answer = self.query(question).map_err(|e| e.to_string());
+            let mut processes = answer.and_then(|output| rows::processes(&output));
+            for gpu in &mut gpus {
+                // Once, for all GPUs together.
+                gpu.processes = std::mem::replace(&mut processes, Ok(Vec::new()));
+            }
+        }
+        Ok(gpus)
+    }
+
+    fn ask_live(&mut self) -> Result<String, ProbeError> {
+        while self.watched.further
+            && let Some(further) = rows::FURTHER.get(self.refused)
+        {
+            let columns = format!("{},{further}", rows::LIVE);
+            match self.query((GPU, &columns)) {
+                Err(ProbeError::Failed { why, .. }) if why.contains(rows::REFUSED) => {
+                    self.refused += 1;
+                }
+                answer => return answer,
+            }
+        }
+        self.query((GPU, rows::LIVE))
     }
 
     pub(super) fn identities(&self) -> Result<Vec<Identity>, ProbeError> {
-        let mut gpus = rows::identities(&self.query(rows::IDENTITY)?).map_err(failed)?;
-        let why = match self.query(rows::DETAILS) {
+        let mut gpus = rows::identities(&self.query((GPU, rows::IDENTITY))?).map_err(failed)?;
+        let why = match self.query((GPU, rows::DETAILS)) {
             Ok(output) => match rows::details(&output, gpus.len()) {
                 Some(details) => {
                     for (gpu, details) in gpus.iter_mut().zip(details) {
@@ -57,7 +93,7 @@ impl Smi {
         Ok(gpus)
     }
 
-    fn query(&self, columns: &str) -> Result<String, ProbeError> {
+    fn query(&self, (about, columns): (&str, &str)) -> Result<String, ProbeError> {
         let ends = Instant::now() + self.deadline;
         let hung = ProbeError::Hung {
             tool: TOOL,
@@ -65,7 +101,7 @@ impl Smi {
         };
         let mut command = Command::new(&self.program);
         command
-            .arg(format!("--query-gpu={columns}"))
+            .arg(format!("{about}{columns}"))
             .arg("--format=csv,noheader,nounits")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
