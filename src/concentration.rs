@@ -3,7 +3,6 @@
 mod imatrix;
 mod rig;
 
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -15,9 +14,11 @@ use gpuc_core::routing::{
     summary,
 };
 use gpuc_show::svg;
+use gpuc_show::text::{self, Terminal};
 
 use self::imatrix::imatrix;
-use crate::deliver::{deliver_json, deliver_picture, read_input};
+use crate::deliver::{deliver_picture, read_input};
+use crate::screen::{FormatArgs, say};
 use crate::shell::CommonArgs;
 use crate::values::{count, non_negative};
 
@@ -86,6 +87,8 @@ pub struct ConcentrationArgs {
     /// Draw the routing: a heat map of experts by layers, and what the hottest of them carry
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Show the whole chain of causes of an error
     #[arg(long)]
     debug: bool,
@@ -149,7 +152,8 @@ pub fn run(args: ConcentrationArgs) -> anyhow::Result<Exit> {
     if let Some(path) = &args.svg {
         deliver_picture(&svg::routing(&routing.counts, &report).svg(), path)?;
     }
-    deliver_json(&report, args.out.as_deref())?;
+    let screen = |t: &Terminal| text::concentration(&report, t);
+    let shown = args.format.deliver(&report, args.out.as_deref(), screen)?;
     let mut text = summary(&report) + "\n";
     for row in &report.replay {
         text += &format!("  {}\n", line(row));
@@ -165,8 +169,9 @@ pub fn run(args: ConcentrationArgs) -> anyhow::Result<Exit> {
     for note in &report.notes {
         text += &format!("  note: {note}\n");
     }
-    // Nobody has to listen; the report is out.
-    let _ = io::stderr().write_all(text.as_bytes());
+    if !shown {
+        say(&text);
+    }
     Ok(if report.cache_helps {
         Exit::Warn
     } else {

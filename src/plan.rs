@@ -217,7 +217,10 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
         let table = frontier(&problem).map_err(Fault::from)?;
         let text = frontier_text(&table);
         let out = args.out.as_deref();
-        if !args.format.deliver(&table, out, |_| text.clone())? {
+        if !args
+            .format
+            .deliver(&table, out, |t| text::table(&text, t))?
+        {
             say(&text);
         }
         return Ok(Exit::Ok);

@@ -3,7 +3,6 @@
 mod store;
 
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -15,10 +14,14 @@ use gpuc_core::receipt::{
     fold_peaks, fold_routing, history, measure, prove, verdict,
 };
 use gpuc_core::routing::{read_trace, report};
-use gpuc_show::{html::Page, svg};
+use gpuc_show::html::Page;
+use gpuc_show::svg;
+use gpuc_show::text::{self, Terminal};
+use gpuc_show::view::Speed;
 
-use crate::deliver::{deliver_json, deliver_picture, read_document, read_input};
+use crate::deliver::{deliver_picture, read_document, read_input};
 use crate::plan::stored_points;
+use crate::screen::{FormatArgs, say};
 use crate::shell::CommonArgs;
 use crate::values::{count, non_negative};
 use crate::watchdog::read_track;
@@ -122,6 +125,8 @@ pub struct ReceiptArgs {
     /// Write the receipt here instead of standard output
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatArgs,
     /// Show the whole chain of causes of an error
     #[arg(long)]
     debug: bool,
@@ -137,7 +142,7 @@ impl CommonArgs for ReceiptArgs {
 #[allow(clippy::needless_pass_by_value, reason = "main_with hands them over")]
 pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
     if let Some(dir) = &args.history {
-        return past(dir, args.out.as_deref());
+        return past(dir, &args);
     }
     // The parser asks for one of the two.
     let path = args.plan.clone().unwrap_or_default();
@@ -171,21 +176,27 @@ pub fn run(args: ReceiptArgs) -> anyhow::Result<Exit> {
     };
     let kept = store::write_back(&args, &plan, &measured, around, &mut receipt)?;
     let pictures = draw(&args, &plan, &receipt, &seen);
-    if let Err(e) = pictures.and_then(|()| deliver_json(&receipt, args.out.as_deref())) {
-        // No receipt, no point: the next try would add it a second time.
-        if let Some(path) = kept {
-            let _ = fs::remove_file(path);
+    let exit = verdict(&plan, &measured);
+    let screen = |t: &Terminal| text::receipt(&receipt, &Speed::of(&plan), exit, t);
+    let deliver = || args.format.deliver(&receipt, args.out.as_deref(), screen);
+    let shown = match pictures.and_then(|()| deliver()) {
+        Ok(shown) => shown,
+        Err(e) => {
+            // No receipt, no point: the next try would add it a second time.
+            if let Some(path) = kept {
+                let _ = fs::remove_file(path);
+            }
+            return Err(e.into());
         }
-        return Err(e.into());
+    };
+    if !shown {
+        let curve = curve_table(&receipt.depth_curve);
+        let notes = receipt.notes.iter().map(String::as_str);
+        for line in curve.lines().chain(notes) {
+            say(line);
+        }
     }
-    let curve = curve_table(&receipt.depth_curve);
-    for line in curve
-        .lines()
-        .chain(receipt.notes.iter().map(String::as_str))
-    {
-        say(line);
-    }
-    Ok(verdict(&plan, &measured))
+    Ok(exit)
 }
 
 /// What a page shows beside the receipt, where it was given and could be read.
@@ -220,7 +231,7 @@ fn draw(args: &ReceiptArgs, plan: &Plan, receipt: &Receipt, seen: &Seen) -> Resu
 }
 
 /// The history of a calibration folder.
-fn past(dir: &Path, out: Option<&Path>) -> anyhow::Result<Exit> {
+fn past(dir: &Path, args: &ReceiptArgs) -> anyhow::Result<Exit> {
     // Naming a folder that is not there is a slip of the pen, not an empty history.
     fs::read_dir(dir).map_err(|e| {
         Fault::new(
@@ -231,8 +242,13 @@ fn past(dir: &Path, out: Option<&Path>) -> anyhow::Result<Exit> {
         .with_cause(e)
     })?;
     let table = history(&stored_points(dir));
-    deliver_json(&table, out)?;
-    say(table.table().trim_end());
+    let (text, out) = (table.table(), args.out.as_deref());
+    if !args
+        .format
+        .deliver(&table, out, |t| text::history(&table, t))?
+    {
+        say(&text);
+    }
     Ok(Exit::Ok)
 }
 
@@ -313,9 +329,4 @@ fn envelope(path: &Path) -> Option<(Envelope, Option<Peaks>)> {
         say(&format!("WARN: --peaks {name}: {why}: left out"));
     }
     envelope
-}
-
-fn say(line: &str) {
-    // Nobody has to listen.
-    let _ = writeln!(io::stderr(), "{line}");
 }

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use gpuc_core::error::Fault;
 use gpuc_show::text::{Terminal, clean};
 use serde::Serialize;
+use terminal_size::{Height, Width};
 
 use crate::deliver::{deliver_json, deliver_text};
 
@@ -17,7 +18,7 @@ use crate::deliver::{deliver_json, deliver_text};
 pub(crate) struct FormatArgs {
     /// What standard output gets: a screen for people, or the document as JSON [default: text on a
     /// terminal, else json; with -o FILE, which always gets the document, nothing]
-    #[arg(long, value_name = "FORMAT", value_enum, hide_possible_values = false)]
+    #[arg(long, value_name = "FORMAT", value_enum, global = true)]
     format: Option<Format>,
 }
 
@@ -28,6 +29,12 @@ enum Format {
 }
 
 impl FormatArgs {
+    /// Whether the document is asked for by name.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn wants_json(self) -> bool {
+        self.format == Some(Format::Json)
+    }
+
     /// Whether standard output gets a screen.
     pub(crate) fn wants_screen(self, out: Option<&Path>) -> bool {
         match self.format {
@@ -58,13 +65,24 @@ impl FormatArgs {
 /// What standard output can show.
 pub(crate) fn terminal() -> Terminal {
     let stdout = io::stdout();
-    let columns = text("COLUMNS")
-        .and_then(|c| c.parse().ok())
-        .filter(|c| *c > 0);
-    let size = || Some(usize::from(terminal_size::terminal_size_of(&stdout)?.0.0));
+    let size = terminal_size::terminal_size_of(&stdout);
+    described(stdout.is_terminal(), size)
+}
+
+/// What standard error can show, where it is a terminal.
+#[cfg(target_os = "linux")]
+pub(crate) fn terminal_of_errors() -> Option<Terminal> {
+    let stderr = io::stderr();
+    let size = terminal_size::terminal_size_of(&stderr);
+    stderr.is_terminal().then(|| described(true, size))
+}
+
+fn described(is_terminal: bool, size: Option<(Width, Height)>) -> Terminal {
+    let columns = text("COLUMNS").and_then(|c| c.parse().ok());
+    let width = columns.or(size.map(|(width, _)| usize::from(width.0)));
     Terminal {
-        width: columns.or_else(size).filter(|w| *w > 0).unwrap_or(80),
-        colour: colour(stdout.is_terminal()),
+        width: width.filter(|w| *w > 0).unwrap_or(80),
+        colour: colour(is_terminal),
         unicode: unicode(),
     }
 }

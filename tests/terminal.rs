@@ -68,6 +68,118 @@ fn a_terminal_gets_a_screen_and_a_pipe_the_document() {
 }
 
 #[test]
+fn every_command_has_its_screen() {
+    let rig = format!("{ROOT}/examples/rigs/rtx-3060-12gb.json");
+    let document = plan("qwen3-30b-a3b").run().stdout;
+    let trace = r#"{"model": "m", "num_experts": 4, "experts_per_token": 1, "n_tokens": 100, "layers": [{"layer_index": 0, "expert_counts": [97, 1, 1, 1]}]}"#;
+    let receipt = || {
+        tool("receipt")
+            .file("plan.json", &document)
+            .args(["--plan", "plan.json"])
+    };
+    // (what is run, its status, what its screen starts with and holds)
+    let cases = [
+        (
+            tool("profile").args(["--from-profile", &rig]),
+            0,
+            "PROFILED",
+            "11600 of 12288 MiB free",
+        ),
+        (
+            receipt().args(["--decode-tok-s", "31.4"]),
+            0,
+            "CLEARED",
+            "◆ measured 31.40",
+        ),
+        (
+            receipt().args(["--decode-tok-s", "0.1"]),
+            3,
+            "BELOW THE FLOOR",
+            "0.10 tok/s",
+        ),
+        (
+            receipt().args(["--decode-tok-s", "99"]),
+            4,
+            "ABOVE THE CEILING",
+            "99.0 tok/s",
+        ),
+        (tool("receipt").args(["--history", "."]), 0, "NO RUNS", ""),
+        (
+            tool("concentration")
+                .file("t.json", trace)
+                .args(["--trace", "t.json"]),
+            5,
+            "CACHE COULD HELP",
+            "25 %",
+        ),
+        (
+            plan("qwen3-30b-a3b").arg("--frontier"),
+            0,
+            "context",
+            "ncmoe 22",
+        ),
+    ];
+    for (tool, status, word, within) in cases {
+        let shown = tool.env("NO_COLOR", "1").on_terminal(80);
+        let text = &shown.screen;
+        assert_eq!(shown.status, status, "{text}");
+        assert!(
+            text.trim_start().starts_with(word) && text.contains(within),
+            "{word}: {text}"
+        );
+        assert!(text.lines().all(|l| l.chars().count() <= 80), "{text}");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_look_and_a_run_under_the_watchdog_have_theirs() {
+    let look = tool("watchdog")
+        .env("NO_COLOR", "1")
+        .args(["--host-mem-max", "0.1"])
+        .on_terminal(80);
+    assert_eq!(look.status, 7, "{}", look.screen);
+    assert!(
+        look.screen.starts_with("ABORT  Host memory used"),
+        "{}",
+        look.screen
+    );
+    let piped = tool("watchdog")
+        .args(["--host-mem-max", "0.1"])
+        .run()
+        .expect_status(7);
+    assert_eq!(piped.stdout, "");
+    assert!(
+        piped.stderr.starts_with("verdict: abort\n"),
+        "{}",
+        piped.stderr
+    );
+    let asked = tool("watchdog")
+        .args(["--host-mem-max", "0.1", "--format", "text"])
+        .run();
+    assert!(asked.stdout.starts_with("ABORT") && asked.stderr.is_empty());
+    let json = tool("watchdog").args(["--format", "json"]).on_terminal(80);
+    assert!(json.screen.starts_with("{\n"), "{}", json.screen);
+
+    let run = ["run", "--", "sh", "-c", "echo from the job; exit 3"];
+    let run = tool("watchdog")
+        .env("NO_COLOR", "1")
+        .args(run)
+        .on_terminal(80);
+    assert_eq!(run.status, 3);
+    let text = &run.screen;
+    assert!(
+        text.contains("from the job\n") && text.contains("\nWITHIN LIMITS  exit 3"),
+        "{text}"
+    );
+    let run = tool("watchdog")
+        .args(["run", "--", "true"])
+        .run()
+        .expect_status(0);
+    assert!(!run.stderr.contains("WITHIN"), "{}", run.stderr);
+}
+
+#[test]
 fn the_terminal_says_how_it_can_be_written_to() {
     let width = |screen: &str| plain(screen).lines().map(|l| l.chars().count()).max();
     let wide = plan("qwen3-30b-a3b").on_terminal(200).screen;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use crate::CommonArgs;
+use crate::screen::FormatArgs;
 use crate::values::{at_least_one, memory_size, positive};
 
 const AFTER: &str = "\
@@ -119,6 +120,9 @@ pub struct Args {
     /// Print how the readings in the baseline database moved, and end
     #[arg(long)]
     pub baseline_history: bool,
+
+    #[command(flatten)]
+    pub(crate) format: FormatArgs,
 
     /// Show the whole chain of causes of an error
     #[arg(long)]

@@ -13,14 +13,15 @@ mod registry;
 mod rig;
 mod saved;
 
-use gpuc_core::document::{Profile, SCHEMA_VERSION};
+use gpuc_core::document::{Expert, Profile, SCHEMA_VERSION};
 use gpuc_core::exit::Exit;
 use gpuc_rig::host::today;
+use gpuc_show::text::{self, Terminal};
 use serde::Serialize;
 
 pub use args::Args;
 
-use crate::deliver::{check_writable, deliver_json};
+use crate::deliver::check_writable;
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -44,7 +45,10 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
     let saved = args.from_profile.as_deref().map(saved::read).transpose()?;
     let mut profile = match saved {
         // It is passed on as it is, and may say less than a plan needs.
-        Some(saved) if model.is_none() => return finish(args, &saved),
+        Some(saved) if model.is_none() => {
+            let expert = saved.model.as_ref().and_then(|m| m.expert.as_ref());
+            return finish(args, &saved, expert);
+        }
         Some(saved) => Profile {
             schema_version: saved.schema_version,
             created: saved.created,
@@ -80,13 +84,19 @@ pub fn run(args: &Args) -> anyhow::Result<Exit> {
                 .into(),
         );
     }
-    finish(args, &profile)
+    let expert = profile.model.as_ref().map(|m| &m.expert);
+    finish(args, &profile, expert)
 }
 
-fn finish<E: Serialize>(args: &Args, profile: &Profile<E>) -> anyhow::Result<Exit> {
+fn finish<E: Serialize>(
+    args: &Args,
+    profile: &Profile<E>,
+    expert: Option<&Expert>,
+) -> anyhow::Result<Exit> {
     if args.emit_baseline {
         baseline::emit(args, profile)?;
     }
-    deliver_json(profile, args.out.as_deref())?;
+    let screen = |t: &Terminal| text::profile(profile, expert, t);
+    args.format.deliver(profile, args.out.as_deref(), screen)?;
     Ok(Exit::Ok)
 }

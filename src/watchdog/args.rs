@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::screen::FormatArgs;
 use crate::values::{count, non_negative};
 
 const HELP: &str = "\
@@ -133,6 +134,8 @@ pub struct Args {
     /// Print each report as JSON on standard output.
     #[arg(long, global = true)]
     pub json: bool,
+    #[command(flatten)]
+    pub(super) format: FormatArgs,
     /// Write the report stream to a file, one report a line, and leave standard output alone.
     #[arg(long, value_name = "FILE", global = true)]
     pub json_out: Option<PathBuf>,

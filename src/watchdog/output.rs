@@ -11,6 +11,7 @@ use gpuc_core::exit::Exit;
 use gpuc_core::safety::Place;
 use gpuc_rig::supervise::{Attendant, Step};
 use gpuc_show::svg::Track;
+use gpuc_show::text;
 use serde::Serialize;
 
 use super::evidence::{self, Evidence};
@@ -18,7 +19,8 @@ use super::render;
 use super::rotate::Rotating;
 use super::settings::Settings;
 use crate::check_writable;
-use crate::deliver::{deliver_picture, unwritable};
+use crate::deliver::{deliver_picture, deliver_text, unwritable};
+use crate::screen;
 
 /// One place that lines of JSON go to.
 pub(super) struct Sink {
@@ -121,6 +123,12 @@ impl Outputs {
     fn tell_people(&mut self, report: &Report, settings: &Settings) {
         match self.place {
             Place::Once if self.json => {}
+            Place::Once if settings.screen => {
+                let screen = text::look(report, &settings.limits.thresholds, &screen::terminal());
+                if let Err(fault) = deliver_text(&screen) {
+                    self.failed(fault);
+                }
+            }
             Place::Once => say(&render::full(report, &settings.limits.thresholds)),
             Place::Watch if !self.json => say(&render::line(report)),
             // A job's own standard error is not to be filled: only what has changed is said.
@@ -279,7 +287,7 @@ impl Sink {
 
 /// A line for people. Standard error may be closed; that is no reason to stop watching.
 pub(super) fn say(text: &str) {
-    let _ = writeln!(io::stderr(), "{}", text.trim_end());
+    screen::say(text.trim_end());
 }
 
 /// An error as a command prints it, where it does not end the watchdog.

@@ -1,5 +1,6 @@
 //! `run`: a job under the watch, stopped on every way out.
 
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use gpuc_core::safety::{Action, HostReading};
 use gpuc_core::units::round_to;
 use gpuc_rig::host::Groups;
 use gpuc_rig::supervise::{Cgroup, Ended, Job, Protection, SpawnError, Stop, Stopped};
+use gpuc_show::text;
 
 use super::output::{Outputs, rendered, say};
 use super::patrol::{Cause, Patrol};
@@ -18,6 +20,7 @@ use super::remedies::Remedies;
 use super::settings::{JobSettings, Settings};
 use super::{patrol, stopped_by, take_over};
 use crate::deliver_json;
+use crate::screen;
 
 /// How long the job goes on beside an action of the user's, which may want to see it alive.
 const HEAD_START: Duration = Duration::from_secs(2);
@@ -91,18 +94,21 @@ pub(super) fn supervise<'a>(
     drop(job);
     let status = end.exit.as_ref().map_or(2, |exit| exit.status());
     let ended = end.ended.clone();
-    if let Some(path) = &wanted.peaks_out {
-        let peaks = Peaks {
-            on_breach: settings.actions.to_string(),
-            action_taken: end.action_taken,
-            aborted: matches!(end.exit, Ok(Exit::Abort)),
-            ended: Some(end.ended),
-            elapsed_s: Some(round_to(patrol.started.elapsed().as_secs_f64(), 3)),
-            ..patrol.watch.peaks().clone()
-        };
-        if let Err(fault) = deliver_json(&peaks, Some(path)) {
-            patrol.outputs.failed(fault);
-        }
+    let peaks = Peaks {
+        on_breach: settings.actions.to_string(),
+        action_taken: end.action_taken,
+        aborted: matches!(end.exit, Ok(Exit::Abort)),
+        ended: Some(end.ended),
+        elapsed_s: Some(round_to(patrol.started.elapsed().as_secs_f64(), 3)),
+        ..patrol.watch.peaks().clone()
+    };
+    if let Some(path) = &wanted.peaks_out
+        && let Err(fault) = deliver_json(&peaks, Some(path))
+    {
+        patrol.outputs.failed(fault);
+    }
+    if let Some(terminal) = screen::terminal_of_errors().filter(|_| !settings.json) {
+        let _ = io::stderr().write_all(text::peaks(&peaks, &terminal).as_bytes());
     }
     if let Some(path) = &wanted.svg {
         patrol.outputs.draw(patrol.watch.thresholds(), path);

@@ -38,6 +38,8 @@ pub(super) struct Settings {
     /// Only to say what a breach would lead to.
     pub(super) dry_run: bool,
     pub(super) json: bool,
+    /// Whether standard output gets a screen.
+    pub(super) screen: bool,
     pub(super) json_out: Option<PathBuf>,
     pub(super) log: Option<PathBuf>,
     /// Bytes at which a log or a file of events is set aside; 0 for never.
@@ -87,6 +89,7 @@ impl Settings {
             // What is drawn is drawn before anything is set.
             Some(Sub::Draw(_)) | None => (Place::Once, None),
         };
+        let json = args.json || args.format.wants_json();
         let interval = match place {
             Place::Run => 1.0,
             Place::Once | Place::Watch => 5.0,
@@ -114,7 +117,8 @@ impl Settings {
                 u64::from(job.is_none())
             },
             dry_run: args.dry_run,
-            json: args.json,
+            json,
+            screen: !json && args.format.wants_screen(args.json_out.as_deref()),
             json_out: args.json_out,
             log: args.log,
             log_size: floor_bytes(args.log_size.unwrap_or(64.0) * 1048576.0),

@@ -6,15 +6,25 @@
     reason = "tests only"
 )]
 
-use gpuc_core::document::Plan;
+use gpuc_core::document::{
+    Concentration, Peaks, Plan, Point, Profile, Receipt, Report, Thresholds,
+};
+use gpuc_core::exit::Exit;
 use gpuc_core::json::read;
+use gpuc_core::receipt::history;
 use gpuc_core::units::GIB;
 use gpuc_show::text::{self, PlanScreen, Terminal};
+use gpuc_show::view::Speed;
 use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
 const SHIP: &str = include_str!("data/plan-ship.json");
 const REFUSE: &str = include_str!("data/plan-refuse.json");
+const PROFILE: &str = include_str!("../../../examples/rigs/rtx-3060-12gb.json");
+const RECEIPT: &str = include_str!("data/receipt.json");
+const CONCENTRATION: &str = include_str!("data/concentration.json");
+const PEAKS: &str = include_str!("data/peaks.json");
+const LOOK: &str = include_str!("data/look.json");
 
 /// The same screen on four terminals, one below the other.
 fn everywhere(draw: impl Fn(&Terminal) -> String) -> String {
@@ -88,6 +98,66 @@ fn a_launch_line_stays_in_one_piece() {
     assert!(hostile.contains("--emit server"), "{hostile}");
 }
 
+#[test]
+fn a_rig() {
+    let profile: Profile = read(PROFILE.as_bytes()).unwrap();
+    insta::assert_snapshot!(everywhere(|t| text::profile(&profile, None, t)));
+}
+
+#[test]
+fn a_measured_run() {
+    let receipt: Receipt = read(RECEIPT.as_bytes()).unwrap();
+    let plan: Plan = read(SHIP.as_bytes()).unwrap();
+    let speed = Speed::of(&plan);
+    insta::assert_snapshot!(everywhere(|t| text::receipt(&receipt, &speed, Exit::Ok, t)));
+    for (rate, exit, word) in [
+        (0.4, Exit::Refused, "BELOW THE FLOOR  0.40 tok/s"),
+        (70.0, Exit::AboveCeiling, "ABOVE THE CEILING  70.0 tok/s"),
+    ] {
+        let other = Receipt {
+            measured_decode_tok_s: Some(rate),
+            ..receipt.clone()
+        };
+        let screen = text::receipt(&other, &speed, exit, &Terminal::default());
+        assert!(screen.starts_with(word), "{screen}");
+    }
+}
+
+#[test]
+fn a_rig_over_time() {
+    let point = |created: &str, model: &str, measured: f64| -> Point {
+        let text = format!(
+            r#"{{"model": "{model}", "n_cpu_moe": 22, "n_moe_layers": 48, "ceiling_tok_s": 57.85,
+            "measured_tok_s": {measured}, "predicted_tok_s": 34.97, "created": "{created}"}}"#
+        );
+        read(text.as_bytes()).unwrap()
+    };
+    let history = history(&[
+        point("2026-11-01", "Qwen3-30B-A3B", 31.4),
+        point("2026-11-02T10:00:00Z", "中文模型中文模型中文模型", 33.0),
+        point("2026-11-21", "Qwen3-30B-A3B", 12.1),
+    ]);
+    assert_eq!(history.drifted, 1);
+    insta::assert_snapshot!(everywhere(|t| text::history(&history, t)));
+}
+
+#[test]
+fn routing() {
+    let report: Concentration = read(CONCENTRATION.as_bytes()).unwrap();
+    insta::assert_snapshot!(everywhere(|t| text::concentration(&report, t)));
+}
+
+#[test]
+fn a_look_and_a_watched_run() {
+    let report: Report = read(LOOK.as_bytes()).unwrap();
+    insta::assert_snapshot!(
+        "look",
+        everywhere(|t| text::look(&report, &Thresholds::default(), t))
+    );
+    let peaks: Peaks = read(PEAKS.as_bytes()).unwrap();
+    insta::assert_snapshot!("peaks", everywhere(|t| text::peaks(&peaks, t)));
+}
+
 /// Numbers as documents may hold them, null included.
 fn number() -> impl Strategy<Value = String> {
     prop_oneof![
@@ -156,6 +226,55 @@ proptest! {
         let launch = format!("llama-server -m {}", w[2]);
         let shown = PlanScreen { plan: &plan, model: Some(&w[1]), ram: Some(bytes[3]), launch: Some(&launch) };
         check(&text::plan(&shown, &terminal), &terminal, "llama-server -m");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_number_or_name_breaks_the_other_screens(
+        n in prop::collection::vec(number(), 12),
+        w in prop::collection::vec(words(), 3),
+        shares in prop::collection::vec(prop_oneof![Just(0.0), 0.0f64..1.0, Just(f64::NAN), Just(1e300)], 0..400),
+        terminal in terminals(),
+    ) {
+        let q: Vec<String> = w.iter().map(|w| quoted(w)).collect();
+        let profile: Profile = read(format!(
+            r#"{{"schema_version": "1", "created": {}, "hardware": {{"gpu": {{"name": {}, "vram_total_mib": {},
+            "vram_free_mib": {}, "driver_version": {}}}, "platform": null, "bandwidth": {{"vram_gbps": {},
+            "nvme_seq_read_gbps": {}, "method": {}}}, "memory": {{"ram_total_gib": {}, "ram_available_gib": {}}}}},
+            "model": {{"name": {}}}, "notes": [{}]}}"#,
+            q[0], q[1], n[0], n[1], q[2], n[2], n[3], q[0], n[4], n[5], q[1], q[2]
+        ).as_bytes()).unwrap();
+        check(&text::profile(&profile, None, &terminal), &terminal, "");
+
+        let mut receipt: Receipt = read(format!(
+            r#"{{"measured_decode_tok_s": {}, "ceiling_decode_tok_s": {}, "decode_error_pct": {},
+            "bench_model": {}, "notes": [{}]}}"#, n[6], n[7], n[8], q[0], q[1]
+        ).as_bytes()).unwrap();
+        receipt.decode_error_pct = shares.first().copied();
+        let speed = Speed { measured: receipt.measured_decode_tok_s, ..Speed::default() };
+        check(&text::receipt(&receipt, &speed, Exit::Ok, &terminal), &terminal, "");
+
+        let mut report: Concentration = read(CONCENTRATION.as_bytes()).unwrap();
+        let layer = report.per_layer[0].clone();
+        report.per_layer = shares
+            .iter()
+            .map(|s| gpuc_core::document::LayerConcentration { hot_frac_for_coverage: *s, ..layer.clone() })
+            .collect();
+        report.hot_frac_for_coverage = shares.first().copied().unwrap_or(1.0);
+        report.model = Some(w[0].clone());
+        report.notes = w.clone();
+        check(&text::concentration(&report, &terminal), &terminal, "");
+
+        let mut peaks: Peaks = read(PEAKS.as_bytes()).unwrap();
+        peaks.peak_gpu_temp_c = shares.first().copied();
+        peaks.ended = Some(w[0].clone());
+        peaks.action_taken = Some(w[1].clone());
+        check(&text::peaks(&peaks, &terminal), &terminal, "");
+        let mut look: Report = read(LOOK.as_bytes()).unwrap();
+        look.sample.notes = w.clone();
+        look.breaches[0].metric = w[2].clone();
+        check(&text::look(&look, &Thresholds::default(), &terminal), &terminal, "");
     }
 }
 

@@ -102,6 +102,11 @@ impl Unit {
         }
     }
 
+    /// Whether it is a part of a whole, 100 being all of it.
+    pub(crate) fn is_share(self) -> bool {
+        matches!(self, Self::Percent | Self::PercentOfTime)
+    }
+
     /// A reading in words.
     pub(crate) fn words(self, reading: f64) -> String {
         let (places, name) = match self {

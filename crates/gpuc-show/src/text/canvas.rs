@@ -32,6 +32,18 @@ pub(super) fn plain(text: impl Into<String>) -> Piece {
     Piece(PLAIN, text.into())
 }
 
+/// Cells one by one, those of a style together.
+pub(super) fn cells(cells: impl IntoIterator<Item = (char, Style)>) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for (c, style) in cells {
+        match pieces.last_mut() {
+            Some(last) if last.0 == style => last.1.push(c),
+            _ => pieces.push(Piece(style, c.into())),
+        }
+    }
+    pieces
+}
+
 /// A screen as it is drawn, from above.
 pub(super) struct Canvas {
     terminal: Terminal,

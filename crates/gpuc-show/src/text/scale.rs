@@ -86,7 +86,7 @@ pub(super) fn scale(canvas: &mut Canvas, speed: &Speed) {
         }
     }
     let mut row = vec![plain("  0 ")];
-    row.extend(line.into_iter().map(|(c, style)| Piece(style, c.into())));
+    row.extend(super::canvas::cells(line));
     row.push(plain(end));
     canvas.line(row);
 
@@ -111,9 +111,9 @@ pub(super) fn scale(canvas: &mut Canvas, speed: &Speed) {
     canvas.flow(4, legend);
 }
 
-/// Where a share from 0 to 1 lies in so many cells.
+/// The cell, of so many, in which a share from 0 to 1 lies.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-fn index(share: f64, cells: usize) -> usize {
+pub(super) fn index(share: f64, cells: usize) -> usize {
     // `as` saturates.
     let last = cells.saturating_sub(1);
     ((share * last as f64).round() as usize).min(last)
