@@ -1,15 +1,13 @@
 //! What starts a plan, printed or written.
 
-use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use gpuc_core::document::Plan;
-use gpuc_core::error::{Code, Fault};
-use gpuc_core::launch::{Job, Programs, Target, Weights, shell_line};
+use gpuc_core::error::Fault;
+use gpuc_core::launch::{Job, Programs, Target, Weights};
 
-use crate::deliver::{deliver_text, read_document, write_atomically};
+use crate::deliver::{deliver_text, write_atomically};
 
 /// `--emit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -91,53 +89,4 @@ fn beside_this(name: &str) -> String {
 fn found(path: Option<PathBuf>, name: &str) -> String {
     path.and_then(|p| p.into_os_string().into_string().ok())
         .unwrap_or_else(|| name.to_owned())
-}
-
-/// The command that `watchdog run --plan` starts: llama-server with the plan's weights, or the
-/// given ones, its flags, and further ones.
-pub(crate) fn plan_command(
-    path: &Path,
-    model: Option<&Path>,
-    further: Vec<OsString>,
-) -> Result<Vec<OsString>, Fault> {
-    let plan: Plan = read_document(path, "plan", Code::InputBadPlan)?;
-    let weights = match model {
-        Some(file) => Weights::File(file.to_str().map(str::to_owned).ok_or_else(|| {
-            Fault::new(
-                Code::InputUsage,
-                "--model must be UTF-8 to be shown and logged",
-            )
-        })?),
-        None => Weights::of(&plan),
-    };
-    match &weights {
-        Weights::Unknown => {
-            return Err(Fault::new(
-                Code::InputUsage,
-                format!("{} names no weights to launch", path.display()),
-            )
-            .with_hint("add --model FILE, or plan with --model FILE or --hf REF"));
-        }
-        Weights::File(file) if !Path::new(file).is_file() => {
-            return Err(Fault::new(
-                Code::InputBadModelFile,
-                format!("there is no weights file {file}"),
-            )
-            .with_hint("add --model FILE with the place that it has now"));
-        }
-        Weights::File(_) | Weights::Repo(_) => {}
-    }
-    let job = Job::of(&plan, weights).map_err(|e| Fault::from(e).about(path.display()))?;
-    let mut words = vec![Programs::default().server];
-    words.extend(job.server());
-    let further_text = further.iter().map(|w| w.to_string_lossy().into_owned());
-    let shown: Vec<String> = words.iter().cloned().chain(further_text).collect();
-    let line = format!("watchdog: launch: {}\n", shell_line(&shown));
-    // Whoever closed standard error wants no words.
-    let _ = std::io::stderr().write_all(line.as_bytes());
-    Ok(words
-        .into_iter()
-        .map(OsString::from)
-        .chain(further)
-        .collect())
 }

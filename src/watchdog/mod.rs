@@ -4,6 +4,7 @@ mod args;
 mod draw;
 mod evidence;
 mod gpus;
+mod launch;
 mod limits;
 mod output;
 mod patrol;

@@ -10,8 +10,8 @@ use gpuc_core::units::floor_bytes;
 use gpuc_rig::nvidia::Watched;
 
 use super::args::{Args, CgroupUse, RunArgs, Sub};
+use super::launch::plan_command;
 use super::limits::{InForce, Layers};
-use crate::launch::plan_command;
 
 /// Shorter, and the watch itself could be felt.
 const SHORTEST: f64 = 0.05;

@@ -230,7 +230,8 @@ fn what_the_watchdog_writes_validates() {
             "--on-breach",
             "alert",
         ])
-        .args(["run", "--peaks-out", "peaks.json", "--", "true"])
+        .args(["run", "--peaks-out", "peaks.json"])
+        .args(["--events", "events.jsonl", "--", "true"])
         .output()
         .unwrap();
     assert!(ended.status.code().is_some(), "{ended:?}");
@@ -238,6 +239,7 @@ fn what_the_watchdog_writes_validates() {
     for (name, file) in [
         ("watchdog-log-line", "log.jsonl"),
         ("watchdog-report", "reports.jsonl"),
+        ("watchdog-event", "events.jsonl"),
     ] {
         let text = fs::read_to_string(dir.path().join(file)).unwrap();
         assert!(!text.is_empty(), "{file}");

@@ -211,16 +211,21 @@ fn unit(job: &Job, programs: &Programs) -> String {
     };
     let words = [guarded(programs, &[], &programs.server), job.server()].concat();
     let command: Vec<String> = words.iter().map(|w| systemd(w)).collect();
-    // A breach (7) or a usage error (2) would come again; 143 is the answer to systemctl stop.
+    // A breach (7), a usage error (2) or a missing program would come again; 143 is the answer to
+    // systemctl stop.
     format!(
         "# A system unit, or a user's: put it into ~/.config/systemd/user and use systemctl --user.\n\
          [Unit]\n\
          Description=llama-server as gpu-container placed it, under the watchdog\n\
          \n\
          [Service]\n\
+         Type=notify\n\
+         NotifyAccess=main\n\
+         WatchdogSec=30\n\
          ExecStart={}\n\
+         Delegate=yes\n\
          Restart=on-failure\n\
-         RestartPreventExitStatus=2 7\n\
+         RestartPreventExitStatus=2 7 126 127\n\
          SuccessExitStatus=143\n\
          KillMode=mixed\n\
          TimeoutStopSec=30\n\
