@@ -294,6 +294,18 @@ fn a_folder_of_safetensors_is_weighed() {
 }
 
 #[test]
+fn the_frontier_of_a_model_of_unknown_shape_says_what_is_missing() {
+    let run = tool(&rig(12282, 64.0), &json!({"model_type": "nothing"}))
+        .arg("--frontier")
+        .run();
+    assert_eq!(
+        (run.status, run.code()),
+        (2, Some("INPUT_BAD_MODEL_CONFIG"))
+    );
+    assert!(run.stderr.contains("is not known"), "{}", run.stderr);
+}
+
+#[test]
 fn the_frontier_is_one_table() {
     let run = tool(&rig(12282, 64.0), &moe())
         .arg("--frontier")

@@ -29,6 +29,9 @@ pub enum PlanError {
     /// A context of 0, and a model that does not say its own.
     #[error("a context of 0 means the model's own, which is not known here")]
     UnknownContext,
+    /// A configuration that does not say what there is to place.
+    #[error("{0}")]
+    Unplaceable(String),
     /// A number of GPU layers for a model whose blocks are not known one by one.
     #[error(
         "--n-gpu-layers of a mixture of experts needs the weights file: a configuration does not say what each block holds"
@@ -44,7 +47,7 @@ impl Coded for PlanError {
         match self {
             Self::Rig(e) => e.code(),
             Self::Setting(e) => e.code(),
-            Self::UnknownContext => Code::InputBadModelConfig,
+            Self::UnknownContext | Self::Unplaceable(_) => Code::InputBadModelConfig,
             Self::BlocksUnknown | Self::TensorsUnknown => Code::InputUsage,
         }
     }
@@ -56,6 +59,7 @@ impl Coded for PlanError {
             Self::UnknownContext => {
                 Some("give --ctx N, or a config.json with max_position_embeddings".into())
             }
+            Self::Unplaceable(_) => None,
             Self::TensorsUnknown => Some("give --model FILE.gguf, or --placement layers".into()),
             Self::BlocksUnknown => Some("give --model FILE.gguf, or --n-cpu-moe N".into()),
         }
@@ -169,12 +173,10 @@ impl Problem<'_> {
 
     /// The plan alone.
     pub(super) fn attempt(&self) -> Result<Plan, PlanError> {
-        if let Subject::Config { model, .. } = self.subject
-            && self.closed_form()?.is_none()
-        {
-            return Ok(refuse(unplaceable(model)));
+        match self.with_footprint(|footprint| self.attempt_with(footprint)) {
+            Err(PlanError::Unplaceable(why)) => Ok(refuse(why)),
+            other => other,
         }
-        self.with_footprint(|footprint| self.attempt_with(footprint))
     }
 
     /// The plan alone, over this footprint of the model.
@@ -187,8 +189,20 @@ impl Problem<'_> {
         &self,
         use_it: impl FnOnce(&dyn Footprint) -> Result<T, PlanError>,
     ) -> Result<T, PlanError> {
-        let Some(footprint) = self.closed_form()? else {
-            return use_it(&self.exact()?);
+        let footprint = match self.subject {
+            Subject::File {
+                facts,
+                source,
+                weight_ratio,
+            } => return use_it(&self.exact(facts, source)?.scaled(weight_ratio)),
+            Subject::Config {
+                model,
+                expert_bpw,
+                non_expert_bpw,
+                source,
+            } => self
+                .closed_form(model, (expert_bpw, non_expert_bpw), source)?
+                .ok_or_else(|| PlanError::Unplaceable(unplaceable(model)))?,
         };
         if self.wish.gpu_layers.is_some() && !footprint.by_blocks() {
             return Err(PlanError::BlocksUnknown);
@@ -225,16 +239,12 @@ impl Problem<'_> {
         self.wish.parallel.unwrap_or(self.wish.batch)
     }
 
-    fn closed_form(&self) -> Result<Option<ClosedForm<'_>>, PlanError> {
-        let Subject::Config {
-            model,
-            expert_bpw,
-            non_expert_bpw,
-            source,
-        } = self.subject
-        else {
-            return Ok(None);
-        };
+    fn closed_form<'m>(
+        &self,
+        model: &'m Model,
+        (expert_bpw, non_expert_bpw): (f64, f64),
+        source: &'static str,
+    ) -> Result<Option<ClosedForm<'m>>, PlanError> {
         let wish = &self.wish;
         let ctx = self.ctx()?;
         let depth = wish.depth.unwrap_or(ctx).min(ctx);
@@ -263,15 +273,7 @@ impl Problem<'_> {
         ))
     }
 
-    fn exact(&self) -> Result<Exact<'_>, PlanError> {
-        let Subject::File {
-            facts,
-            source,
-            weight_ratio,
-        } = self.subject
-        else {
-            return Err(PlanError::BlocksUnknown);
-        };
+    fn exact<'f>(&self, facts: &'f Facts, source: &'static str) -> Result<Exact<'f>, PlanError> {
         let ctx = self.ctx()?;
         let setting = Setting {
             ctx: self.cells(ctx),
@@ -283,7 +285,7 @@ impl Problem<'_> {
         };
         facts.check(&setting)?;
         let depth = self.wish.depth.unwrap_or(ctx).min(ctx);
-        Ok(Exact::new(facts, setting, depth, source).scaled(weight_ratio))
+        Ok(Exact::new(facts, setting, depth, source))
     }
 
     pub(super) fn request<'r>(
