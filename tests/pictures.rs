@@ -302,6 +302,35 @@ fn a_run_is_drawn_at_its_end() {
 }
 
 #[test]
+fn a_run_at_several_depths_is_a_curve() {
+    let row = |depth: u64, rate: f64| {
+        json!({"n_gpu_layers": 99, "n_cpu_moe": 22, "n_prompt": 0, "n_gen": 128, "n_depth": depth,
+               "avg_ts": rate, "stddev_ts": 0.4, "samples_ts": [rate]})
+    };
+    let run = Tool::new("receipt")
+        .file("plan.json", example_plan().run().stdout)
+        .file(
+            "bench.json",
+            json!([row(0, 33.0), row(8192, 29.0)]).to_string(),
+        )
+        .args([
+            "--plan",
+            "plan.json",
+            "--bench",
+            "bench.json",
+            "--svg",
+            "r.svg",
+        ])
+        .run()
+        .expect_status(0);
+    let svg = picture(&run, "r.svg");
+    assert!(
+        svg.contains("context filled, tokens") && svg.contains("8,000"),
+        "{svg}"
+    );
+}
+
+#[test]
 fn a_page_holds_the_run_and_nothing_private() {
     let plan = example_plan().run();
     let mut document = plan.json();

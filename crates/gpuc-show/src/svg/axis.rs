@@ -1,6 +1,8 @@
 //! Axes: where the ticks are, what they say, and where a value lies.
 
+use super::canvas::{LEFT, RIGHT};
 use super::number::decimals;
+use super::text;
 
 /// Beyond this nothing is measured; what is computed from it stays finite.
 const LARGEST: f64 = 1e100;
@@ -45,10 +47,12 @@ impl Axis {
         let high = sane(last.max(1) as f64);
         let step = step(high / most).max(1.0);
         let mut axis = Self::stepped(0.0, high, step);
-        // The last one is a number that people know: how many there are.
+        // The last one is a number that people know: how many there are. It is shown where it
+        // keeps clear of the tick before it, even moved to the left of its place.
         let beyond = axis.ticks.last().map_or(0.0, |(tick, _)| high - tick);
-        if beyond > 0.5 * step {
-            axis.ticks.push((high, decimals(high, 0)));
+        let label = decimals(high, 0);
+        if beyond / high * (RIGHT - LEFT) > 1.5 * text::width(&label, 12.0) + 10.0 {
+            axis.ticks.push((high, label));
         }
         axis
     }
@@ -164,9 +168,10 @@ mod tests {
             ["0", "5", "10", "15", "20", "25", "28"]
         );
         assert_eq!(
-            labels(&Axis::counts(26, 6.0)),
-            ["0", "5", "10", "15", "20", "25"]
+            labels(&Axis::counts(131_072, 12.0)).last(),
+            Some(&"120,000")
         );
+        assert_eq!(labels(&Axis::counts(1001, 6.0)).last(), Some(&"1,000"));
         assert_eq!(
             labels(&Axis::around(41.0, 87.0, 5.0)),
             ["40", "50", "60", "70", "80", "90"]

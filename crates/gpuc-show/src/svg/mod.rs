@@ -5,6 +5,7 @@
 
 mod axis;
 mod canvas;
+mod depths;
 mod frontier;
 mod heat;
 mod memory;

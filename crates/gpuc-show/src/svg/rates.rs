@@ -4,6 +4,7 @@ use gpuc_core::document::{Plan, Receipt};
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, LEFT, RIGHT};
+use super::depths;
 use super::number::{decimals, rate};
 use super::paint::{Fill, Line, Mark, Swatch};
 use super::picture::Picture;
@@ -27,6 +28,7 @@ pub fn receipt(receipt: &Receipt, plan: &Plan) -> Picture {
     let words = words(receipt, plan);
     canvas.paragraph("dim", &words, 4);
     rates(&mut canvas, receipt, plan);
+    depths::draw(&mut canvas, receipt, plan);
     canvas.finish(&format!(
         "The measured decode rate on an axis of tok/s with the plan's forecast, band, ceiling and \
          floor. {words}"
@@ -142,8 +144,27 @@ fn rates(canvas: &mut Canvas, receipt: &Receipt, plan: &Plan) {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::svg::tests::{checked, maybe, plan, without_style};
-    use gpuc_core::document::{Plan, Receipt};
+    use crate::svg::tests::{checked, maybe, number, plan, without_style};
+    use gpuc_core::document::{DepthRow, Plan, Receipt};
+
+    fn row(
+        (depth, measured, spread, forecast, ceiling): (
+            u64,
+            f64,
+            Option<f64>,
+            Option<f64>,
+            Option<f64>,
+        ),
+    ) -> DepthRow {
+        DepthRow {
+            depth,
+            measured_decode_tok_s: measured,
+            measured_stddev_tok_s: spread,
+            predicted_decode_tok_s: forecast,
+            ceiling_decode_tok_s: ceiling,
+            ..DepthRow::default()
+        }
+    }
 
     #[test]
     fn a_small_receipt() {
@@ -158,6 +179,10 @@ mod tests {
             measured_stddev_tok_s: Some(1.5),
             within_band: Some(true),
             decode_error_pct: Some(-16.7),
+            depth_curve: vec![
+                row((0, 25.0, Some(1.5), Some(30.0), Some(60.0))),
+                row((4096, 20.0, None, Some(24.0), Some(50.0))),
+            ],
             ..Receipt::default()
         };
         insta::assert_snapshot!(without_style(&checked(&super::receipt(&receipt, &plan))));
@@ -171,6 +196,10 @@ mod tests {
             plan in plan(),
             numbers in prop::array::uniform4(maybe()),
             within_band in prop::option::of(any::<bool>()),
+            depths in prop::collection::vec(
+                (any::<u64>(), number(), maybe(), maybe(), maybe()),
+                0..5,
+            ),
         ) {
             let [measured, spread, error, realized] = numbers;
             let receipt = Receipt {
@@ -179,6 +208,7 @@ mod tests {
                 decode_error_pct: error,
                 realized_efficiency_pct: realized,
                 within_band,
+                depth_curve: depths.into_iter().map(row).collect(),
                 ..Receipt::default()
             };
             checked(&super::receipt(&receipt, &plan));
