@@ -1,21 +1,29 @@
 //! What the watchdog promises, measured on the real binary: how soon a breach stops a job, what of
 //! 1,000 random process trees survives, what watching costs, and how soon a job's end is noticed.
 //!
-//! `cargo bench --bench watchdog [-- PART...]` with parts breach, trees, cost, end; ends with 1 when
-//! a promise is broken. `breach` needs root: it lets the watchdog see another /proc/meminfo.
+//! `cargo bench --bench watchdog [-- [short] PART...]` with parts end, breach, slow, trees, cost; all
+//! where none is named, and `short` for fewer runs. It ends with 1 when a promise is broken. `breach`
+//! needs root: it lets the watchdog see another /proc/meminfo. `cost` and `slow` watch 8 stand-in
+//! GPUs, which need a C compiler; `GPUC_BENCH_NVML` names another library to watch through.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+
+#[path = "../tests/support/nvml.rs"]
+mod nvml;
 
 use anyhow::{Context as _, ensure};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 const WATCHDOG: &str = env!("CARGO_BIN_EXE_gpu-container-watchdog");
+
+/// Measures, in fewer runs where it is to be short; whether the promise is kept.
+type Part = fn(bool) -> anyhow::Result<bool>;
 
 fn main() -> anyhow::Result<ExitCode> {
     let args: Vec<String> = std::env::args()
@@ -25,25 +33,49 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(manner) = args.first().and_then(|a| a.strip_prefix("job-")) {
         return job(manner);
     }
-    let wanted = |part: &str| args.is_empty() || args.iter().any(|a| a == part);
+    let short = args.iter().any(|a| a == "short");
+    let wanted: Vec<&String> = args.iter().filter(|a| *a != "short").collect();
+    let parts: [(&str, Part); 5] = [
+        ("end", end),
+        ("breach", breach),
+        ("slow", slow),
+        ("trees", trees),
+        ("cost", cost),
+    ];
+    for part in &wanted {
+        let known = parts.iter().any(|(name, _)| name == part);
+        ensure!(known, "there is no part {part}");
+    }
     let mut kept = true;
-    if wanted("end") {
-        kept &= end()?;
-    }
-    if wanted("breach") {
-        kept &= breach()?;
-    }
-    if wanted("trees") {
-        kept &= trees()?;
-    }
-    if wanted("cost") {
-        kept &= cost()?;
+    for (name, part) in parts {
+        if wanted.is_empty() || wanted.iter().any(|w| *w == name) {
+            let is_kept = part(short)?;
+            print(if is_kept { "  kept" } else { "  BROKEN" })?;
+            kept &= is_kept;
+        }
     }
     Ok(ExitCode::from(u8::from(!kept)))
 }
 
-/// The supervised job of `breach`: says when it is ready and when it is asked to end.
+/// The supervised jobs: of `end`, which says when it ends; of `slow`, which says how long it took;
+/// of `breach`, which says when it is ready and when it is asked to end.
 fn job(manner: &str) -> anyhow::Result<ExitCode> {
+    if manner == "brief" {
+        sleep(Duration::from_millis(100));
+        print(&now()?.as_nanos().to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if manner == "memory" {
+        // Far more than any cache holds, read from end to end.
+        let numbers = vec![1_u64; 32 << 20];
+        let began = Instant::now();
+        let sum = (0..12).fold(0_u64, |sum, _| {
+            sum.wrapping_add(std::hint::black_box(&numbers).iter().sum::<u64>())
+        });
+        std::hint::black_box(sum);
+        print(&began.elapsed().as_nanos().to_string())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut set = SigSet::empty();
     set.add(Signal::SIGTERM);
     set.thread_block()?;
@@ -107,30 +139,103 @@ fn watchdog() -> Command {
 
 const CALM: [&str; 4] = ["--host-mem-max", "1000", "--host-avail-min", "0"];
 
-fn end() -> anyhow::Result<bool> {
-    let time = |mut command: Command| -> anyhow::Result<Duration> {
-        let began = Instant::now();
-        command.status()?;
-        Ok(began.elapsed())
+/// The wall clock, for moments in two processes.
+fn now() -> anyhow::Result<Duration> {
+    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?)
+}
+
+fn end(short: bool) -> anyhow::Result<bool> {
+    let ourselves = std::env::current_exe()?;
+    let mut alone = Command::new(&ourselves);
+    alone.arg("job-brief").stdin(Stdio::null());
+    let mut under = watchdog();
+    under.args(CALM).args(["run", "--"]);
+    under.arg(&ourselves).arg("job-brief");
+    // The whole, and what of it comes after the job's last act.
+    let time = |command: &mut Command| -> anyhow::Result<(Duration, Duration)> {
+        let began = now()?;
+        let said = command.output()?.stdout;
+        let ended = now()?;
+        let acted = Duration::from_nanos(String::from_utf8_lossy(&said).trim().parse()?);
+        Ok((ended.saturating_sub(began), ended.saturating_sub(acted)))
     };
-    let (mut with, mut without) = (Figures(Vec::new()), Figures(Vec::new()));
-    for _ in 0..50 {
-        let mut ours = watchdog();
-        ours.args(CALM).args(["run", "--", "sleep", "0.1"]);
-        with.0.push(time(ours)?);
-        let mut bare = Command::new("sleep");
-        bare.arg("0.1");
-        without.0.push(time(bare)?);
+    let mut all: [Figures; 4] = std::array::from_fn(|_| Figures(Vec::new()));
+    for _ in 0..if short { 20 } else { 200 } {
+        let [whole, after, whole_under, after_under] = &mut all;
+        let (bare, held) = (time(&mut alone)?, time(&mut under)?);
+        whole.0.push(bare.0);
+        after.0.push(bare.1);
+        whole_under.0.push(held.0);
+        after_under.0.push(held.1);
     }
-    without.line("a job of 0.1 s alone")?;
-    with.line("a job of 0.1 s under the watchdog (the reference: 5.16 s)")?;
-    Ok(with.at(50) <= without.at(50) + Duration::from_millis(20))
+    let [whole, after, whole_under, after_under] = &mut all;
+    whole.line("a job of 0.1 s alone")?;
+    whole_under.line("a job of 0.1 s under the watchdog (the reference: 5.16 s)")?;
+    after.line("its last act to its end, alone")?;
+    after_under.line("its last act to the watchdog's end")?;
+    let most = Duration::from_millis(20);
+    Ok(after_under.at(99) <= after.at(99) + most && whole_under.at(50) <= whole.at(50) + most)
+}
+
+/// A command of one number of nanoseconds: how long a job took by its own account.
+fn own_account(command: &mut Command) -> anyhow::Result<f64> {
+    let said = command.output()?.stdout;
+    Ok(String::from_utf8_lossy(&said).trim().parse::<f64>()? / 1e9)
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+/// A job that reads memory as fast as it can, alone and watched ten times a second by turns.
+fn slow(short: bool) -> anyhow::Result<bool> {
+    let dir = tempfile::tempdir()?;
+    let Some(library) = stand_in(dir.path()) else {
+        print("slow: skipped, no stand-in NVML")?;
+        return Ok(true);
+    };
+    let ourselves = std::env::current_exe()?;
+    let mut alone = Command::new(&ourselves);
+    alone.arg("job-memory").stdin(Stdio::null());
+    let mut under = watchdog();
+    under.args(CALM).args(["--interval", "0.1", "run", "--"]);
+    under.arg(&ourselves).arg("job-memory");
+    under.env("GPUC_NVML_LIB", library);
+    // The noise: the same job alone, twice in each turn.
+    let (mut noise, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..if short { 5 } else { 30 } {
+        let (first, held, second) = (
+            own_account(&mut alone)?,
+            own_account(&mut under)?,
+            own_account(&mut alone)?,
+        );
+        noise.push(second / first);
+        ratios.push(2.0 * held / (first + second));
+    }
+    let ratio = median(&mut ratios);
+    let spread: Vec<f64> = noise.iter().map(|r| (r - 1.0).abs()).collect();
+    let off = median(&mut spread.clone());
+    print(&format!(
+        "a job that reads memory, watched 10 times a second: {ratio:.4} of its time alone (median of \
+         {}); alone twice, it differs by {off:.4} (median)",
+        ratios.len()
+    ))?;
+    Ok((ratio - 1.0).abs() <= off.max(0.01))
+}
+
+/// 8 GPUs that answer at once, or the library that is named.
+fn stand_in(folder: &Path) -> Option<PathBuf> {
+    match std::env::var_os("GPUC_BENCH_NVML") {
+        Some(library) => Some(library.into()),
+        None => nvml::stand_in(folder, &["-DFIXED"], ""),
+    }
 }
 
 const INTERVAL: &str = "0.1";
 const GRACE: Duration = Duration::from_millis(300);
 
-fn breach() -> anyhow::Result<bool> {
+fn breach(short: bool) -> anyhow::Result<bool> {
     let dir = tempfile::tempdir()?;
     let meminfo = dir.path().join("meminfo");
     let write = |avail_kib: u64| {
@@ -151,7 +256,7 @@ fn breach() -> anyhow::Result<bool> {
         Figures(Vec::new()),
         Figures(Vec::new()),
     );
-    for run in 0..200 {
+    for run in 0..if short { 20 } else { 200 } {
         let manner = if run % 2 == 0 { "job-obey" } else { "job-deaf" };
         write(60_000_000)?;
         let mut child = Command::new("unshare")
@@ -195,8 +300,8 @@ fn breach() -> anyhow::Result<bool> {
     asked.line("breach to SIGTERM, 0.1 s interval, the GPU probe hung (the reference at 0.5 s: median 0.36 s, max 0.49 s; hung: 10.18 s)")?;
     obeyed.line("breach to the end of a job that obeys")?;
     killed.line("breach to the end of a job that does not, grace 0.3 s (the reference: 5.45 s)")?;
-    Ok(asked.at(99) <= Duration::from_millis(150)
-        && killed.at(100) <= GRACE + Duration::from_millis(150 + 100))
+    let all_gone = GRACE + Duration::from_millis(100);
+    Ok(asked.at(99) <= Duration::from_millis(150) && killed.at(100) <= all_gone)
 }
 
 /// A random tree in the words of a shell; it holds its environment's mark.
@@ -244,12 +349,12 @@ fn marked(mark: &str) -> Vec<String> {
         .collect()
 }
 
-fn trees() -> anyhow::Result<bool> {
-    const TREES: u64 = 1000;
+fn trees(short: bool) -> anyhow::Result<bool> {
+    let trees = if short { 40 } else { 1000 };
     let mut dice = Dice(0x9E3779B97F4A7C15);
     let mut survivors = 0;
     let mut held = Figures(Vec::new());
-    for n in 0..TREES {
+    for n in 0..trees {
         let mark = format!("GPUC_BENCH_TREE={}-{n}", std::process::id());
         let (name, value) = mark.split_once('=').context("a mark")?;
         let depth = dice.below(3);
@@ -296,7 +401,7 @@ fn trees() -> anyhow::Result<bool> {
         }
     }
     print(&format!(
-        "survivors of {TREES} random trees, half of them with a cgroup, half with the watchdog \
+        "survivors of {trees} random trees, half of them with a cgroup, half with the watchdog \
          killed by SIGKILL: {survivors}"
     ))?;
     held.line("SIGKILL of the watchdog to the end of the tree")?;
@@ -320,16 +425,23 @@ fn usage(pid: u32) -> anyhow::Result<(u64, u64)> {
     Ok((ticks, rss))
 }
 
-/// `GPUC_BENCH_NVML` names a library to watch 8 GPUs through; `GPUC_BENCH_SECONDS` how long.
-fn cost() -> anyhow::Result<bool> {
-    let lasts: u64 = std::env::var("GPUC_BENCH_SECONDS").map_or(Ok(180), |s| s.parse())?;
-    let Some(library) = std::env::var_os("GPUC_BENCH_NVML") else {
-        print("cost: skipped, GPUC_BENCH_NVML names no stand-in NVML")?;
+/// `GPUC_BENCH_SECONDS` says how long, instead of 10 minutes, or of 20 s where it is to be short.
+fn cost(short: bool) -> anyhow::Result<bool> {
+    let lasts = if short { 20 } else { 600 };
+    let lasts: u64 = std::env::var("GPUC_BENCH_SECONDS").map_or(Ok(lasts), |s| s.parse())?;
+    let dir = tempfile::tempdir()?;
+    let Some(library) = stand_in(dir.path()) else {
+        print("cost: skipped, no stand-in NVML")?;
         return Ok(true);
     };
+    let file = |name: &str| dir.path().join(name).into_os_string();
     let mut child = watchdog()
         .args(CALM)
-        .args(["--interval", "0.1", "run", "--", "sleep", "100000"])
+        .args(["--interval", "0.1", "--log-size", "1", "--log"])
+        .arg(file("log"))
+        .args(["--events".into(), file("events")])
+        .args(["--metrics-file".into(), file("metrics")])
+        .args(["run", "--", "sleep", "100000"])
         .env("GPUC_NVML_LIB", library)
         .spawn()?;
     sleep(Duration::from_secs(5));
@@ -341,8 +453,9 @@ fn cost() -> anyhow::Result<bool> {
     // A tick is 10 ms.
     let share = (ticks_after - ticks) as f64 / lasts as f64;
     print(&format!(
-        "10 looks a second for {lasts} s: {share:.2} % of a core, RSS {rss} KiB after 5 s and \
+        "10 looks a second at 8 GPUs for {lasts} s, with log, events and metrics: {share:.2} % of a core, RSS {rss} KiB after 5 s and \
          {rss_after} KiB at the end (the reference at 2 a second: 1.8 %, 17.3 MiB)"
     ))?;
-    Ok(share <= 0.5 && rss_after <= 5 << 10)
+    // A page or two come and go; what grew with each look would be far more.
+    Ok(share <= 0.5 && rss_after <= 5 << 10 && rss_after <= rss + 64)
 }

@@ -6,7 +6,8 @@
  * code (3 not supported, 9 driver not loaded, 15 GPU lost, 999 unknown), HANG_KEY=1 never return.
  *
  * -DNO_MEMORY_V2 leaves out what drivers before R510 lack, -DFEW_SYMBOLS all that is not needed
- * to count GPUs and to read their memory. */
+ * to count GPUs and to read their memory. -DFIXED looks nothing up: 8 GPUs that answer at once, for
+ * measuring what watching costs. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
@@ -64,6 +65,10 @@ static int text(device gpu, const char *prefix, const char *key, char *out, size
 
 static u64 number(device gpu, const char *prefix, const char *key, u64 otherwise) {
   char value[64];
+#ifdef FIXED
+  (void)text;
+  return strcmp(key, "GPUS") == 0 ? 8 : otherwise;
+#endif
   return text(gpu, prefix, key, value, sizeof value) ? strtoull(value, NULL, 10) : otherwise;
 }
 

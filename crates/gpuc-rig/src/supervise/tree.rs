@@ -1,7 +1,8 @@
 //! Everything below one process, whatever group or session it has made its own.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{Pid, getpgrp};
@@ -45,8 +46,12 @@ impl Entry {
 
     fn read(pid: &str) -> Option<Self> {
         // A process may change its name to bytes that are no text.
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-        Self::of(&String::from_utf8_lossy(&stat))
+        // In one read: there may be thousands, and a line holds some 300 bytes.
+        let mut stat = [0; 1024];
+        let length = File::open(format!("/proc/{pid}/stat"))
+            .and_then(|mut file| file.read(&mut stat))
+            .ok()?;
+        Self::of(&String::from_utf8_lossy(stat.get(..length)?))
     }
 
     /// A signal to this very process, not to one that has got its number since.
