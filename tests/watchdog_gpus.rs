@@ -121,6 +121,37 @@ fn a_job_that_takes_more_vram_than_it_may_is_stopped() {
 }
 
 #[test]
+fn a_gpu_that_heats_up_while_its_job_is_stopped_gives_it_no_more_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(library) = nvml::stand_in(dir.path(), &[], "") else {
+        return;
+    };
+    // It does not listen, and works on harder.
+    let script = "trap 'echo 0_TEMP_C=95 >> \"$CONF\"' TERM; sleep 0.3; echo TEMP_C=88 >> \"$CONF\"; \
+                  while :; do sleep 0.05; done";
+    let options = [
+        "--interval",
+        "0.1",
+        "--grace",
+        LONG,
+        "--peaks-out",
+        "p.json",
+        "--log",
+        "l.jsonl",
+    ];
+    let run = job(&library, &options, script).run().expect_status(7);
+    let p = peaks(&run);
+    assert_eq!(p["peak_gpu_temp_c"], 95.0);
+    assert!(p["action_taken"].to_string().contains("signal 9"), "{p}");
+    // What was seen then is in the log and is no look of its own.
+    let log = std::fs::read_to_string(run.path("l.jsonl")).unwrap();
+    assert!(
+        log.lines().count() as u64 > p["samples"].as_u64().unwrap(),
+        "{log}"
+    );
+}
+
+#[test]
 fn a_plan_holds_a_job_to_its_vram() {
     let dir = tempfile::tempdir().unwrap();
     let Some(library) = nvml::stand_in(dir.path(), &[], "") else {

@@ -120,6 +120,7 @@ fn patrol<'a>(
         host,
         groups: None,
         job: None,
+        grace: None,
         watch: settings.watch(),
         outputs,
         started: Instant::now(),

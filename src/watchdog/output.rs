@@ -111,13 +111,19 @@ impl Outputs {
         for (name, e) in failed {
             self.sinks.lost(&name, e);
         }
+        self.record(at, report);
+        self.tell_people(report, settings);
+    }
+
+    /// Keeps a report that is no look of its own, one made while a job is stopped, out of the
+    /// report stream.
+    pub(super) fn record(&mut self, at: Duration, report: &Report) {
         let line = || LogLine::new(gpuc_rig::host::now(), at, report);
         self.sinks.line(&mut self.log, line);
         if let Some(track) = &mut self.track {
             track.look(at.as_secs_f64(), report);
         }
         self.evidence.look(&mut self.sinks, at, report);
-        self.tell_people(report, settings);
     }
 
     fn tell_people(&mut self, report: &Report, settings: &Settings) {

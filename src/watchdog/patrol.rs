@@ -45,6 +45,8 @@ pub(super) struct Patrol<'a> {
     pub(super) groups: Option<Groups>,
     /// The job as it was last read, and when.
     pub(super) job: Option<(Instant, JobReading)>,
+    /// While a job is stopped: when the GPUs are asked next, or given up.
+    pub(super) grace: Option<Instant>,
     pub(super) watch: Watch,
     pub(super) outputs: Outputs,
     pub(super) started: Instant,
@@ -128,6 +130,7 @@ impl Patrol<'_> {
             Ok(limits) => {
                 self.watch.reload(limits.thresholds, limits.durations);
                 say("watchdog: limits read again");
+                self.tell(Happening::Reloaded, "a hang-up asked for it");
             }
             Err(fault) => say(&format!(
                 "{}\nwatchdog: the limits in force stay as they are",
@@ -202,10 +205,44 @@ impl Patrol<'_> {
         self.tell(Happening::Signalled, stop.name());
     }
 
-    /// Whether a job that is being stopped can no longer be waited for.
+    /// Looks on while a job is stopped, at everything, and says whether it can no longer be waited
+    /// for.
     pub(super) fn cannot_wait(&mut self) -> bool {
         let host = self.host();
-        self.watch.cannot_wait(&host)
+        let now = Instant::now();
+        let interval = self.settings.interval;
+        let due = *self.grace.get_or_insert(now + interval);
+        let is_worse = match self.gpus.answer() {
+            Some(gpus) => {
+                let job = self.job.take().map(|(_, job)| job);
+                let job = job.unwrap_or_default();
+                self.witness(&Reading {
+                    gpus,
+                    host: host.clone(),
+                    job,
+                })
+            }
+            None if now < due => false,
+            None => {
+                self.grace = Some(now + interval);
+                let owed = self.gpus.is_busy();
+                self.gpus.ask();
+                let why = "GPUs not waited for: the job is being stopped".to_owned();
+                owed && self.witness(&Reading {
+                    gpus: GpuReadings::NotAwaited(why),
+                    host: host.clone(),
+                    job: JobReading::default(),
+                })
+            }
+        };
+        is_worse || self.watch.cannot_wait(&host)
+    }
+
+    fn witness(&mut self, reading: &Reading) -> bool {
+        let at = self.started.elapsed();
+        let (report, is_worse) = self.watch.look_on(at, reading);
+        self.outputs.record(at, &report);
+        is_worse
     }
 
     fn host(&mut self) -> HostReading {
@@ -368,6 +405,7 @@ mod tests {
             host: Box::new(host),
             groups: None,
             job: None,
+            grace: None,
             watch: settings.watch(),
             outputs: Outputs::open(settings).unwrap(),
             started: Instant::now(),

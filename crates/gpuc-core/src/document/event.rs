@@ -25,6 +25,8 @@ pub enum Happening {
     ActionDone,
     /// An action could not be carried out.
     ActionFailed,
+    /// The limits were read again.
+    Reloaded,
     /// A signal asked the watchdog to end.
     Signalled,
     /// The job was asked to end.

@@ -30,8 +30,13 @@ pub struct Watch {
     blind: u32,
     hold: Hold,
     job_vram: JobVram,
+    /// The hottest GPU at the last look.
+    temp_c: Option<f64>,
     peaks: Peaks,
 }
+
+/// Hotter by this while a job is given time to end, °C, a GPU is given no more.
+const HOTTER_C: f64 = 5.0;
 
 impl Watch {
     /// A watch that has seen nothing yet.
@@ -47,6 +52,7 @@ impl Watch {
             blind: 0,
             hold: Hold::new(durations),
             job_vram: JobVram::default(),
+            temp_c: None,
             peaks,
         }
     }
@@ -89,7 +95,25 @@ impl Watch {
             action_taken: None,
         };
         self.remember(at, &report);
+        self.temp_c = report.sample.gpu_temp_c.or(self.temp_c);
         report
+    }
+
+    /// Takes a reading into account that is made while a job is stopped, and is no look of its own;
+    /// says whether a GPU has since gone on heating up so far that the job can no longer be waited
+    /// for.
+    pub fn look_on(&mut self, at: Duration, reading: &Reading) -> (Report, bool) {
+        let (samples, before) = (self.peaks.samples, self.temp_c);
+        let report = self.step(at, reading);
+        (self.peaks.samples, self.temp_c) = (samples, before);
+        let is_hotter = report
+            .sample
+            .gpu_temp_c
+            .zip(before)
+            .is_some_and(|(now, then)| {
+                now >= self.thresholds.gpu_temp_c_max && now >= then + HOTTER_C
+            });
+        (report, is_hotter)
     }
 
     fn sample(&self, gpus: Option<&[GpuReading]>, host: &HostReading, job: &JobReading) -> Sample {

@@ -284,3 +284,23 @@ fn a_breach_is_confirmed_by_what_is_still_past_its_limit_or_unknown() {
     assert!(w.confirms(&report, &reading(Failed("hangs".into()))));
     assert!(!w.confirms(&report, &reading(Read(vec![hot(50.0)]))));
 }
+
+#[test]
+fn while_a_job_is_stopped_peaks_go_on_and_a_gpu_may_not_heat_up() {
+    let mut w = watch(3, true);
+    let s = Duration::from_secs;
+    let at = |temp| reading(Read(vec![hot(temp)]));
+    w.step(s(0), &at(88.0));
+    for (temp, worse) in [(60.0, false), (92.0, false), (93.0, true)] {
+        assert_eq!(w.look_on(s(1), &at(temp)).1, worse, "{temp}");
+    }
+    assert!(!w.look_on(s(2), &reading(NotAwaited("x".into()))).1);
+    assert_eq!(
+        (w.peaks().samples, w.peaks().peak_gpu_temp_c),
+        (1, Some(93.0))
+    );
+    // Hotter, but within its limit.
+    let mut w = watch(3, true);
+    w.step(s(0), &at(50.0));
+    assert!(!w.look_on(s(1), &at(80.0)).1);
+}
