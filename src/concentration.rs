@@ -213,8 +213,9 @@ fn slots(args: &ConcentrationArgs, trace: &PerToken) -> Vec<u64> {
 }
 
 /// What a file tells about routing.
-struct Routing {
-    counts: Trace,
+pub(crate) struct Routing {
+    /// Visits to each expert of each layer.
+    pub(crate) counts: Trace,
     /// The choices one by one, where the file has them.
     tokens: Option<PerToken>,
 }
@@ -245,7 +246,8 @@ fn routing(args: &ConcentrationArgs, experts: Option<u64>) -> Result<Routing, Fa
     }
 }
 
-fn read_routing(path: &Path, experts: Option<u64>) -> Result<Routing, Fault> {
+/// The routing in a file of either kind.
+pub(crate) fn read_routing(path: &Path, experts: Option<u64>) -> Result<Routing, Fault> {
     let bytes = read_input(path, "trace", Code::IoTraceUnreadable)?;
     let text = gpuc_core::text::decode(&bytes).ok();
     match text.as_deref().and_then(PerToken::read) {

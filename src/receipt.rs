@@ -13,12 +13,13 @@ use gpuc_core::receipt::{
     Bench, BenchError, Envelope, Measured, Surroundings, Wanted, checked_plan, curve_table,
     fold_peaks, fold_routing, history, measure, prove, verdict,
 };
-use gpuc_core::routing::{read_trace, report};
+use gpuc_core::routing::report;
 use gpuc_show::html::Page;
 use gpuc_show::svg;
 use gpuc_show::text::{self, Terminal};
 use gpuc_show::view::Speed;
 
+use crate::concentration::read_routing;
 use crate::deliver::{deliver_picture, read_document, read_input};
 use crate::plan::stored_points;
 use crate::screen::{FormatArgs, say};
@@ -101,7 +102,7 @@ pub struct ReceiptArgs {
     /// Where the measurement comes from
     #[arg(long, value_name = "TEXT")]
     source: Option<String>,
-    /// Routing trace: adds whether a per-expert cache would help
+    /// Routing trace, as counts or token by token: adds whether a per-expert cache would help
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
     /// Share of the routing that the resident experts are to carry, with --trace
@@ -295,11 +296,7 @@ fn read_bench(path: &Path) -> Result<Vec<u8>, Fault> {
 
 /// The routing and the report on it, or nothing and a warning.
 fn routing(args: &ReceiptArgs, path: &Path) -> Option<(Trace, Concentration)> {
-    let read = || -> Result<_, Fault> {
-        let bytes = read_input(path, "trace", Code::IoTraceUnreadable)?;
-        Ok(read_trace(&bytes, &path.display().to_string())?)
-    };
-    match read() {
+    match read_routing(path, None).map(|routing| routing.counts) {
         Ok(trace) => {
             let report = report(&trace, args.coverage, args.threshold);
             Some((trace, report))

@@ -1,28 +1,12 @@
 //! A store's points over time: forecast against measured, and where a rig has drifted.
-//!
-//! A run drifts when it differs from those of the same kind before it by more than such runs differ
-//! anyway. What changed with it is named, as far as the points tell; later runs are then held
-//! against those since, so that a change is named once.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::drift::{Kind, Level, noise, place};
 use crate::document::Point;
 use crate::units::round_to;
-
-/// What runs of one rig may differ by while nothing is known of their spread, relative.
-const USUAL: f64 = 0.10;
-/// The least that is held to be a difference between runs, relative.
-const LEAST: f64 = 0.03;
-/// As many runs tell their own spread.
-const ENOUGH: usize = 3;
-/// Standard deviations that a drift is beyond.
-const BEYOND: f64 = 2.5;
-/// A card this much hotter than before may be the reason that it is slower, °C.
-const HOTTER: f64 = 5.0;
-/// A card that draws this much of its limit is held back by it, %.
-const AT_THE_LIMIT: f64 = 98.0;
 
 /// One run of the past.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -70,55 +54,21 @@ pub struct History {
     pub drifted: u64,
 }
 
-/// What must be the same for two runs to be of one kind.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Kind<'p> {
-    model: &'p str,
-    quant: Option<&'p str>,
-    rig: Option<&'p str>,
-    gpu: Option<&'p str>,
-    n_cpu_moe: Option<u64>,
-    moe_layers_on_host: Option<u64>,
-    /// In units of 1e-4.
-    offload: Option<u64>,
-    depth: Option<u64>,
-    caches: [Option<&'p str>; 2],
-}
-
-impl<'p> Kind<'p> {
-    fn of(p: &'p Point) -> Self {
-        Self {
-            model: &p.model,
-            quant: p.quant.as_deref(),
-            rig: p.rig.as_deref(),
-            gpu: p.gpu.as_deref(),
-            n_cpu_moe: p.n_cpu_moe,
-            moe_layers_on_host: p.moe_layers_on_host,
-            offload: p
-                .offload_fraction
-                .map(|f| crate::units::floor_bytes((1e4 * f).round())),
-            depth: p.depth,
-            caches: [p.cache_type_k.as_deref(), p.cache_type_v.as_deref()],
-        }
-    }
-}
-
 /// The history of `points`; a run is compared by its rate with the median of those of the same
-/// kind before it, back to the last drift.
+/// kind since the last drift.
 pub fn history(points: &[Point]) -> History {
     let mut sorted: Vec<&Point> = points.iter().collect();
     sorted.sort_by(|a, b| a.created.cmp(&b.created));
-    let mut before: BTreeMap<Kind<'_>, Vec<&Point>> = BTreeMap::new();
+    let mut before: BTreeMap<Kind<'_>, Vec<Level<'_>>> = BTreeMap::new();
     let mut out = History::default();
     for p in sorted {
-        let earlier = before.entry(Kind::of(p)).or_default();
-        let noise = noise(earlier, p);
-        let drift = noise.and_then(|noise| drift(earlier, p, noise));
-        if drift.is_some() {
-            earlier.clear();
-            out.drifted += 1;
+        let levels = before.entry(Kind::of(p)).or_default();
+        let noise = noise(levels, p);
+        let drift = noise.and_then(|noise| place(levels, p, noise));
+        if noise.is_none() {
+            levels.push(vec![p]);
         }
-        earlier.push(p);
+        out.drifted += u64::from(drift.is_some());
         out.rows.push(row(p, noise, drift));
     }
     out
@@ -146,97 +96,6 @@ fn row(p: &Point, noise: Option<f64>, drift: Option<String>) -> HistoryRow {
     }
 }
 
-fn rates(runs: &[&Point]) -> Vec<f64> {
-    let mut rates: Vec<f64> = runs.iter().filter_map(|p| p.measured_tok_s).collect();
-    rates.sort_by(f64::total_cmp);
-    rates
-}
-
-fn median(sorted: &[f64]) -> Option<f64> {
-    let upper = *sorted.get(sorted.len() / 2)?;
-    if sorted.len() % 2 == 1 {
-        return Some(upper);
-    }
-    Some(f64::midpoint(*sorted.get(sorted.len() / 2 - 1)?, upper))
-}
-
-/// What a run like those `earlier` may differ by from them, relative: by how much they differ among
-/// each other, and by how much the repeats within this run do. None without any.
-fn noise(earlier: &[&Point], p: &Point) -> Option<f64> {
-    let rates = rates(earlier);
-    let usual = median(&rates).filter(|m| *m > 0.0)?;
-    let between = if rates.len() < ENOUGH {
-        USUAL
-    } else {
-        let n = rates.len() as f64;
-        let squares: f64 = rates.iter().map(|r| (r / usual - 1.0).powi(2)).sum();
-        BEYOND * (squares / (n - 1.0) * (1.0 + 1.0 / n)).sqrt()
-    };
-    let within = match (p.stddev_tok_s, p.samples) {
-        (Some(stddev), Some(n)) if n > 1 => BEYOND * stddev / (n as f64).sqrt() / usual,
-        (Some(stddev), None) => BEYOND * stddev / usual,
-        _ => 0.0,
-    };
-    Some(between.max(within).max(LEAST)).filter(|x| x.is_finite())
-}
-
-/// The drift of `p` against the runs before it, with what changed; none within the noise.
-fn drift(earlier: &[&Point], p: &Point, noise: f64) -> Option<String> {
-    let usual = median(&rates(earlier)).filter(|m| *m > 0.0)?;
-    let off = p.measured_tok_s? / usual - 1.0;
-    if !off.is_finite() || off.abs() <= noise {
-        return None;
-    }
-    Some(format!(
-        "{:+.0} % against {} run(s) before: {}",
-        100.0 * off,
-        earlier.len(),
-        changes(earlier, p, off < 0.0)
-    ))
-}
-
-/// What changed with a run that drifted.
-fn changes(earlier: &[&Point], p: &Point, slower: bool) -> String {
-    let last = |of: fn(&Point) -> Option<&str>| earlier.iter().rev().find_map(|p| of(p));
-    let mut named = Vec::new();
-    let mut unknown = Vec::new();
-    let mut compare = |what: &str, was: Option<&str>, is: Option<&str>| match (was, is) {
-        (Some(was), Some(is)) if was != is => {
-            named.push(format!("{what} went from {was} to {is}"));
-        }
-        (Some(_), Some(_)) => {}
-        _ => unknown.push(what.to_owned()),
-    };
-    compare(
-        "llama.cpp",
-        last(|p| p.build.as_deref()),
-        p.build.as_deref(),
-    );
-    compare(
-        "the driver",
-        last(|p| p.driver.as_deref()),
-        p.driver.as_deref(),
-    );
-    let mut temperatures: Vec<f64> = earlier.iter().filter_map(|p| p.gpu_temp_c).collect();
-    temperatures.sort_by(f64::total_cmp);
-    match (median(&temperatures), p.gpu_temp_c) {
-        (Some(was), Some(is)) if slower && is >= was + HOTTER => {
-            named.push(format!("the card was at {is:.0} °C instead of {was:.0}"));
-        }
-        (Some(_), Some(_)) => {}
-        _ => unknown.push("the temperature".into()),
-    }
-    let held_back = |p: &Point| p.gpu_power_pct.is_some_and(|x| x >= AT_THE_LIMIT);
-    if slower && held_back(p) && !earlier.iter().any(|p| held_back(p)) {
-        named.push("the card ran into its power limit".into());
-    }
-    match (named.is_empty(), unknown.is_empty()) {
-        (false, _) => named.join("; "),
-        (true, true) => "same build, driver and temperature: another job beside it?".into(),
-        (true, false) => format!("nothing that is recorded; unknown: {}", unknown.join(", ")),
-    }
-}
-
 impl History {
     /// The table for a person.
     pub fn table(&self) -> String {
@@ -260,8 +119,8 @@ impl History {
             shown.take(n).collect()
         };
         for r in &self.rows {
-            text += &format!(
-                "{:10}  {:20}  {:>3}  {:>6}  {:>8}  {:>8}  {:>7}  {:>7}  {:>4}  {:10}  {:10}  {}\n",
+            let line = format!(
+                "{:10}  {:20}  {:>3}  {:>6}  {:>8}  {:>8}  {:>7}  {:>7}  {:>4}  {:10}  {:10}  {}",
                 short(r.created.as_deref(), 10),
                 short(Some(&r.model), 20),
                 r.n_cpu_moe.unwrap_or(0),
@@ -276,6 +135,8 @@ impl History {
                 short(r.driver.as_deref(), 10),
                 r.drift.as_deref().unwrap_or("")
             );
+            text += line.trim_end();
+            text.push('\n');
         }
         text
     }
@@ -343,6 +204,43 @@ mod tests {
         assert_eq!([&drift[0], &drift[1], &drift[3]], [&None, &None, &None]);
         assert_eq!((h.drifted, h.rows[0].error_pct), (1, Some(0.0)));
         assert_eq!(h.table().lines().count(), 5);
+    }
+
+    #[test]
+    fn a_rate_that_comes_back_is_known_again() {
+        let hot = Point {
+            gpu_temp_c: Some(84.0),
+            ..run("2026-01-04", 42.0, "b1")
+        };
+        let new = Point {
+            driver: Some("580.82".into()),
+            ..run("2026-01-06", 54.0, "b1")
+        };
+        let points = [
+            run("2026-01-01", 50.0, "b1"),
+            run("2026-01-02", 50.5, "b1"),
+            run("2026-01-03", 49.8, "b1"),
+            hot,
+            run("2026-01-05", 50.2, "b1"),
+            new,
+        ];
+        let drift = drifts(&points);
+        assert_eq!([&drift[0], &drift[1], &drift[2]], [&None, &None, &None]);
+        assert!(
+            drift[3]
+                .as_deref()
+                .unwrap()
+                .ends_with("at 84 °C instead of 65")
+        );
+        assert_eq!(
+            drift[4].as_deref().unwrap(),
+            "+20 % against 1 run(s) before: back at the rate of the 3 run(s) until 2026-01-03"
+        );
+        // What was learnt of the noise is not forgotten: 8 % is much on this rig.
+        assert_eq!(
+            drift[5].as_deref().unwrap(),
+            "+8 % against 4 run(s) before: the driver went from 550.54 to 580.82"
+        );
     }
 
     #[test]

@@ -84,8 +84,9 @@ pub(super) fn differences(plan: &Plan, measured: &Measured) -> Vec<String> {
         words.find(|w| names.contains(w))?;
         words.next()
     };
-    // llama.cpp takes 512 unless told otherwise, and so do plans.
-    let planned = flag(&["-ub", "--ubatch-size"]).map_or(Some(512), |n| n.parse().ok());
+    // llama.cpp takes 512 unless told otherwise, and so do plans that give a launch line.
+    let unsaid = (!flags.is_empty()).then_some(512);
+    let planned = flag(&["-ub", "--ubatch-size"]).map_or(unsaid, |n| n.parse().ok());
     if let (Some(planned), Some(ran)) = (planned, measured.ubatch)
         && planned != ran
     {

@@ -1,9 +1,8 @@
 //! What a benchmark measured of the plan's run, and where it differs from the plan.
 
-use std::collections::BTreeMap;
-
 use super::bench::Bench;
 use super::choose::{BenchError, average, placed, settle};
+use super::depths::{AtDepth, curve};
 use super::row::{Form, Kind, Row};
 use super::server::Served;
 use super::wanted::Wanted;
@@ -45,21 +44,6 @@ pub struct Measured {
     pub method: String,
     /// What the reader should know about the choice.
     pub notes: Vec<String>,
-}
-
-/// What a run measured at one depth.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AtDepth {
-    /// Context already filled.
-    pub depth: u64,
-    /// Decode, tokens a second.
-    pub decode: f64,
-    /// Its standard deviation.
-    pub stddev: Option<f64>,
-    /// Repetitions behind it.
-    pub samples: Option<u64>,
-    /// Prefill on top of that context, tokens a second.
-    pub prefill: Option<f64>,
 }
 
 impl Measured {
@@ -272,44 +256,6 @@ fn describe(chosen: &[&Row], rows: &[&Row], wanted: &Wanted, out: &mut Measured)
              the curve, --depth N judges by one of them"
         ));
     }
-}
-
-/// What the chosen run measured at each depth; nothing where that is but one.
-fn curve(rows: &[&Row], prefill: &[&Row], chosen: &[&Row], wanted: &Wanted) -> Vec<AtDepth> {
-    let Some(first) = chosen.first() else {
-        return Vec::new();
-    };
-    let mut by_depth: BTreeMap<u64, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        if let Some(depth) = row.depth
-            && row.setting == first.setting
-            && row.tokens == first.tokens
-        {
-            by_depth.entry(depth).or_default().push(row);
-        }
-    }
-    if by_depth.len() < 2 {
-        return Vec::new();
-    }
-    let prefill_at = |depth| {
-        let at = prefill.iter().filter(|r| r.depth == Some(depth));
-        let at: Vec<&Row> = at.copied().collect();
-        let chosen = settle(&placed(&at, wanted).ok()?, wanted, 512, &mut Vec::new());
-        average(&chosen).map(|a| a.rate)
-    };
-    by_depth
-        .iter()
-        .filter_map(|(depth, rows)| {
-            let average = average(rows)?;
-            Some(AtDepth {
-                depth: *depth,
-                decode: average.rate,
-                stddev: average.stddev,
-                samples: average.samples,
-                prefill: prefill_at(*depth),
-            })
-        })
-        .collect()
 }
 
 fn note_depth(ran: Option<u64>, wanted: &Wanted, notes: &mut Vec<String>) {

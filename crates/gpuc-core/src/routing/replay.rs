@@ -259,7 +259,7 @@ mod tests {
             let all: Vec<u32> = tokens.iter().flatten().copied().collect();
             let mut experts: Vec<u32> = (0..=64).collect();
             let count = |e: &u32| all.iter().filter(|x| *x == e).count();
-            experts.sort_by_key(|e| std::cmp::Reverse(count(e)));
+            experts.sort_by_cached_key(|e| std::cmp::Reverse(count(e)));
             experts.truncate(slots);
             experts
         };
@@ -297,6 +297,51 @@ mod tests {
             })
             .collect();
         PerToken::read(&lines.join("\n")).unwrap().unwrap()
+    }
+
+    /// Tokens of one workload: each layer likes other experts, and a token often keeps to those of
+    /// the token before.
+    fn workload(seed: u64) -> Vec<Vec<Vec<u32>>> {
+        let mut state = seed;
+        let mut below = |n: u32| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from(state >> 33).unwrap() % n
+        };
+        let mut layer = |shift: u32| {
+            let mut kept: Vec<u32> = Vec::new();
+            let mut token = || {
+                kept.retain(|_| below(3) == 0);
+                while kept.len() < 8 {
+                    let expert = (below(64).min(below(64)) + shift) % 64;
+                    if !kept.contains(&expert) {
+                        kept.push(expert);
+                    }
+                }
+                kept.clone()
+            };
+            (0..60).map(|_| token()).collect()
+        };
+        (0..3).map(|i| layer(11 * i)).collect()
+    }
+
+    #[test]
+    fn ten_workloads_hit_as_often_as_in_a_simulation() {
+        for seed in 1..=10 {
+            let layers = workload(seed);
+            let trace = trace(&layers);
+            let (replay, all) = (Replay::of(&trace), trace.selections() as f64);
+            for slots in [8, 24, 64] {
+                for policy in Policy::ALL {
+                    let simulated = layers.iter().map(|l| brute_force(l, slots, policy).0);
+                    let want = simulated.sum::<u64>() as f64 / all;
+                    let rate = replay.hits(slots as u64, policy) as f64 / all;
+                    assert!((rate - want).abs() <= 1e-12, "{seed} {slots} {policy:?}");
+                    assert!(rate > 0.1 && rate < 1.0 || slots == 64, "{rate}");
+                }
+            }
+        }
     }
 
     proptest! {
