@@ -69,7 +69,7 @@ pub(super) fn place<'p>(levels: &mut Vec<Level<'p>>, p: &'p Point, noise: f64) -
         current.len()
     );
     let why = changes(current, p, off < 0.0);
-    let Some(back) = levels.iter().rposition(|level| like(level)) else {
+    let Some(back) = levels.iter().rposition(like) else {
         levels.push(vec![p]);
         return Some(against + &why);
     };
