@@ -109,6 +109,15 @@ const CAPABILITIES: &[(&str, &str)] = &[
 const UNKNOWN: &str = "unknown";
 
 impl Card {
+    /// None at all: the processor alone, of which the law knows what it got out of RAM beside a
+    /// card of NVIDIA's, whose rows with offload are the most.
+    pub(super) const PROCESSOR: Self = Self {
+        backend: Backend::Cuda,
+        generation: "processor",
+    };
+}
+
+impl Card {
     /// The card of that name; `capability` decides the generation of an NVIDIA card where it is
     /// known. None for a card of no vendor that anything is known of.
     pub fn of(name: &str, capability: Option<&str>) -> Option<Self> {

@@ -70,6 +70,22 @@ impl<'p> Outlook<'p> {
         points: &'p [Point],
     ) -> Option<Self> {
         let card = Card::of(gpu, capability)?;
+        let arithmetic = arithmetic_rate(gpu);
+        Self::of_card(card, arithmetic, vram, ram, points)
+    }
+
+    /// The outlook on the processor alone.
+    pub fn on_processor(ram: Stated, points: &'p [Point]) -> Option<Self> {
+        Self::of_card(Card::PROCESSOR, None, ram, ram, points)
+    }
+
+    fn of_card(
+        card: Card,
+        arithmetic: Option<f64>,
+        vram: Stated,
+        ram: Stated,
+        points: &'p [Point],
+    ) -> Option<Self> {
         let fit = Shipped::load()?.of(card.backend)?.clone();
         let own = |p: &&Point| p.source.as_deref() != Some(SHIPPED);
         Some(Self {
@@ -84,7 +100,7 @@ impl<'p> Outlook<'p> {
                 ram: ram.best_gbps * 1e9,
             },
             ram_known: ram.known,
-            arithmetic: arithmetic_rate(gpu),
+            arithmetic,
             points: points.iter().filter(own).collect(),
         })
     }
@@ -128,16 +144,7 @@ impl<'p> Outlook<'p> {
         let spread = regime.spread * wider * guess;
         let receipts = self.receipts(work, shipped, ceiling);
         let runs = crate::units::nearest_bytes(runs(&receipts));
-        let card = format!("{} {}", self.card.backend.key(), self.card.generation);
-        let where_ = if work.in_vram() {
-            "in VRAM"
-        } else {
-            "with experts in RAM"
-        };
-        let shipped_basis = format!(
-            "a law of {card} fitted to {} measurements {where_} on {} cards",
-            regime.rows, regime.cards
-        );
+        let shipped_basis = self.basis(work, regime);
         let (offset, spread, basis) = match update(spread, regime.within, &receipts) {
             None => (0.0, spread, shipped_basis),
             Some((offset, narrowed)) => (
@@ -161,6 +168,23 @@ impl<'p> Outlook<'p> {
                 100.0 * (spread.exp() - 1.0)
             ),
         })
+    }
+
+    fn basis(&self, work: &Work, regime: RegimeFit) -> String {
+        let RegimeFit { rows, cards, .. } = regime;
+        if work.on_processor() {
+            return format!(
+                "what processors got out of RAM beside a card, in {rows} measurements on {cards} \
+                 machines"
+            );
+        }
+        let card = format!("{} {}", self.card.backend.key(), self.card.generation);
+        let where_ = if work.in_vram() {
+            "in VRAM"
+        } else {
+            "with experts in RAM"
+        };
+        format!("a law of {card} fitted to {rows} measurements {where_} on {cards} cards")
     }
 
     /// The forecast of prefill with all weights in VRAM, or why there is none.
@@ -215,12 +239,15 @@ impl<'p> Outlook<'p> {
         let of = |p: &&Point| -> Option<Deviation> {
             let measured = p.measured_tok_s.filter(|m| *m > 0.0)?;
             let (off, noise) = if let Some(then) = &p.decode_work {
-                if then.in_vram() != work.in_vram() {
+                let kind = |w: &Work| (w.in_vram(), w.on_processor());
+                if kind(then) != kind(work) {
                     return None;
                 }
                 (measured / self.shipped_rate(then), 1.0)
             } else {
-                if (Regime::of_point(p) == Regime::InVram) != work.in_vram() {
+                // Such a point does not tell whether a card took part.
+                let in_vram = Regime::of_point(p) == Regime::InVram;
+                if in_vram != work.in_vram() || work.on_processor() {
                     return None;
                 }
                 let share = measured / p.ceiling_tok_s.filter(|c| *c > 0.0)?;
@@ -314,6 +341,44 @@ mod tests {
                 ..Point::default()
             })
             .collect()
+    }
+
+    #[test]
+    fn the_processor_alone_learns_from_its_own_receipts_only() {
+        let ram = Stated {
+            gbps: 60.0,
+            best_gbps: 60.0,
+            known: true,
+        };
+        let alone = Work::of_processor(2e9);
+        let beside = Work {
+            host_weight_bytes: 0.8e9,
+            host_blocks: 24.0,
+            ..WORK
+        };
+        let shipped = Outlook::on_processor(ram, &[]).unwrap();
+        let before = shipped.forecast(&alone, 30.0).unwrap();
+        assert!(
+            before.low < before.centre && before.centre < 30.0,
+            "{before:?}"
+        );
+        let offload = outlook(&[]).forecast(&beside, 400.0).unwrap();
+        assert!(before.high / before.low > offload.high / offload.low);
+
+        let of_card = receipts(3, beside, 5.0);
+        let of_processor = receipts(1, alone, before.centre / 10.0);
+        let after = |points| {
+            Outlook::on_processor(ram, points)
+                .and_then(|o| o.forecast(&alone, 30.0))
+                .unwrap()
+        };
+        assert_eq!(after(&of_card), before);
+        let off = after(&of_processor).centre / (before.centre / 10.0);
+        assert!(off < 1.25, "one receipt leaves it {off:.2} times too high");
+        assert_eq!(
+            outlook(&of_processor).forecast(&beside, 400.0).unwrap(),
+            offload
+        );
     }
 
     #[test]

@@ -156,6 +156,19 @@ impl Work {
         }
     }
 
+    /// The work of a processor alone, which reads so many bytes from RAM for a token.
+    pub fn of_processor(bytes: f64) -> Self {
+        Self {
+            host_weight_bytes: bytes,
+            ..Self::default()
+        }
+    }
+
+    /// Whether no card takes part.
+    pub fn on_processor(&self) -> bool {
+        !self.in_vram() && self.device_weight_bytes <= 0.0
+    }
+
     /// Whether all weights are in VRAM.
     pub fn in_vram(&self) -> bool {
         self.host_weight_bytes <= 0.0

@@ -87,19 +87,24 @@ impl PlanRequest<'_> {
             };
         }
         let (vram, ram) = (vram.best.gbps * 1e9, ram.best.gbps * 1e9);
-        // Without a GPU everything is read from RAM, of which the work of a card knows nothing.
-        let work = self.footprint.work(&candidate.placement);
-        let tok_s = match work.filter(|_| !self.cpu_only) {
+        let tok_s = match self.work(candidate) {
             Some(work) => 1.0 / work.least_seconds(vram, ram),
             None => candidate.usage.ceiling_tok_s(vram, ram),
         };
         Ceiling { tok_s, at_best }
     }
 
-    /// The forecast on a known card, and what it is asked about.
+    /// The work of a token.
+    fn work(&self, candidate: &Candidate) -> Option<Work> {
+        if self.cpu_only {
+            return Some(Work::of_processor(candidate.usage.host_read));
+        }
+        self.footprint.work(&candidate.placement)
+    }
+
+    /// The forecast on a known card, or on the processor alone, and what it is asked about.
     pub(super) fn outlook(&self, candidate: &Candidate) -> Option<(&Outlook<'_>, Work)> {
-        let outlook = self.outlook.as_ref()?;
-        Some((outlook, self.footprint.work(&candidate.placement)?))
+        Some((self.outlook.as_ref()?, self.work(candidate)?))
     }
 
     /// The share of the ceiling to expect: by the law of decode where the card is known, else by
@@ -127,6 +132,9 @@ impl PlanRequest<'_> {
     fn prefill(&self, candidate: &Candidate) -> Result<Forecast, &'static str> {
         if self.points.is_none() {
             return Err("uncalibrated as asked");
+        }
+        if self.cpu_only {
+            return Err("a profile does not tell the processor's arithmetic");
         }
         let (outlook, work) = self
             .outlook(candidate)

@@ -327,19 +327,23 @@ impl Problem<'_> {
         })
     }
 
-    /// The forecast by the law of decode: it needs the card's bandwidth, and a card at work.
+    /// The forecast by the law of decode: it needs the card's bandwidth, where a card is at work.
     fn outlook(&self) -> Option<Outlook<'_>> {
         let rig = &self.rig;
-        if self.wish.cpu_only || !rig.bandwidths.card_known {
+        let Bandwidths { ram, vram, .. } = &rig.bandwidths;
+        let points = self.points.unwrap_or_default();
+        if self.wish.cpu_only {
+            return Outlook::on_processor(ram.stated(), points);
+        }
+        if !rig.bandwidths.card_known {
             return None;
         }
-        let Bandwidths { ram, vram, .. } = &rig.bandwidths;
         Outlook::new(
             &rig.gpu,
             rig.compute_capability.as_deref(),
             vram.stated(),
             ram.stated(),
-            self.points.unwrap_or_default(),
+            points,
         )
     }
 

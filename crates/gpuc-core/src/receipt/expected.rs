@@ -113,13 +113,13 @@ fn slower(plan: &Plan, planned: &Work, here: &Work) -> Option<f64> {
         best_gbps,
         known: true,
     };
-    let outlook = Outlook::new(
-        &plan.memory_map.first()?.device,
-        None,
-        stated(rates.vram, rates.best_vram),
-        stated(rates.ram, rates.best_ram),
-        &[],
-    )?;
+    let ram = stated(rates.ram, rates.best_ram);
+    let outlook = if planned.on_processor() {
+        Outlook::on_processor(ram, &[])
+    } else {
+        let card = &plan.memory_map.first()?.device;
+        Outlook::new(card, None, stated(rates.vram, rates.best_vram), ram, &[])
+    }?;
     let rate = |work: &Work| Some(outlook.forecast(work, outlook.ceiling(work))?.centre);
     Some(rate(here)? / rate(planned)?).filter(|f| f.is_finite() && *f > 0.0)
 }
