@@ -8,6 +8,8 @@ use gpuc_core::error::{Code, Fault};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::screen::say;
+
 /// More than any input of ours can be; what is larger is another file, or a device.
 const MAX_INPUT: u64 = 256 << 20;
 
@@ -142,7 +144,7 @@ pub fn deliver_json<T: Serialize>(document: &T, out: Option<&Path>) -> Result<()
     })?;
     if let Some(path) = out {
         write_atomically(path, text.as_bytes())?;
-        let _ = writeln!(io::stderr(), "wrote {}", path.display());
+        say(&format!("wrote {}", path.display()));
         return Ok(());
     }
     deliver_text(&text)
@@ -151,8 +153,7 @@ pub fn deliver_json<T: Serialize>(document: &T, out: Option<&Path>) -> Result<()
 /// Writes a picture or a page to `path`, whole or not at all.
 pub(crate) fn deliver_picture(text: &str, path: &Path) -> Result<(), Fault> {
     write_atomically(path, text.as_bytes())?;
-    // Nobody has to listen.
-    let _ = writeln!(io::stderr(), "wrote {}", path.display());
+    say(&format!("wrote {}", path.display()));
     Ok(())
 }
 

@@ -264,3 +264,19 @@ fn a_name_does_not_steer_the_terminal() {
         assert_eq!(steers, None, "{screen:?}");
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_plan_from_elsewhere_does_not_steer_the_terminal() {
+    let mut plan = plan("qwen3-30b-a3b").run().json();
+    plan["model_repo"] = "owner/\u{1b}[2Jname".into();
+    let run = ["run", "--plan", "plan.json", "--cgroup", "off"];
+    let shown = tool("watchdog")
+        .file("plan.json", plan.to_string())
+        .env("NO_COLOR", "1")
+        .env("PATH", "/nonexistent")
+        .args(run)
+        .on_terminal(80);
+    assert!(shown.screen.contains("[2Jname"), "{}", shown.screen);
+    assert!(!shown.screen.contains('\x1b'), "{:?}", shown.screen);
+}

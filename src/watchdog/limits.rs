@@ -1,6 +1,5 @@
 //! The limits in force: defaults, a plan over them, a thresholds file over that, flags over all.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::args::Args;
+use crate::screen::say;
 use crate::{deliver_json, read_input};
 
 /// Everything that limits come from, kept so that the file can be read again.
@@ -166,7 +166,7 @@ fn config(path: &Path) -> Result<Config, Fault> {
     let bytes = read_input(path, "thresholds file", Code::InputBadWatchdogConfig)?;
     let file = safety::config(&bytes).map_err(|e| named(path, e))?;
     for warning in &file.warnings {
-        let _ = writeln!(std::io::stderr(), "warning: {}: {warning}", path.display());
+        say(&format!("warning: {}: {warning}", path.display()));
     }
     Ok(file)
 }
