@@ -18,7 +18,7 @@ use super::settings::Settings;
 const HOST_LOOK: Duration = Duration::from_millis(250);
 /// How often the job's processes are counted where no limit asks for more: it costs a reading of
 /// every process of the machine.
-const JOB_LOOK: Duration = Duration::from_secs(1);
+const JOB_LOOK: Duration = Duration::from_secs(5);
 /// The least time between two looks when the GPUs take longer than the interval.
 const BREATH: Duration = Duration::from_millis(100);
 
