@@ -12,6 +12,9 @@ use crate::document::Point;
 const QUANTILE: f64 = 1.2816;
 /// A band is this much wider where the RAM's rate is assumed.
 const UNKNOWN_RAM: f64 = 1.25;
+/// The band of the processor alone is this much wider than one beside a card of an unknown kind: the
+/// two runs that were held against it are off by factors of 0.6 and 1.7.
+const ALONE: f64 = 2.0;
 /// How many runs the shipped spread between runs counts for beside the owner's own.
 const RUNS_BEFOREHAND: f64 = 4.0;
 /// A point that carries no work counts as this much noisier: only its share of a ceiling is known.
@@ -136,12 +139,13 @@ impl<'p> Outlook<'p> {
             return None;
         }
         let (_, wider) = self.fit.generation(self.card);
+        let alone = if work.on_processor() { ALONE } else { 1.0 };
         let guess = if work.in_vram() || self.ram_known {
             1.0
         } else {
             UNKNOWN_RAM
         };
-        let spread = regime.spread * wider * guess;
+        let spread = regime.spread * wider * alone * guess;
         let receipts = self.receipts(work, shipped, ceiling);
         let runs = crate::units::nearest_bytes(runs(&receipts));
         let shipped_basis = self.basis(work, regime);
