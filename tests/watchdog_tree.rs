@@ -146,8 +146,11 @@ fn signals_are_handed_on_to_the_job() {
         .into_iter()
         .chain(passing.into_iter().map(|name| (name, 9)));
     for (name, status) in all {
+        // A pipe that nobody writes to. It is opened before the loop: bash loses a trap that comes
+        // while it reads a substitution.
         let script = format!(
-            "trap 'echo got; exit 9' {name}; echo ready; while :; do read -t 0.01 <> <(:); done"
+            "exec 3<> <(:); trap 'echo got; exit 9' {name}; echo ready
+             while :; do read -t 0.01 -u 3; done"
         );
         let mut child = plain(&["--cgroup", "off"], &script).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

@@ -1,7 +1,7 @@
 //! One self-contained page about a plan or a run, to keep or to attach to a report of a fault.
 //!
 //! No script, font, link or other file; nothing in it is fetched, and nothing private is in it that
-//! it does not name: see [`private`].
+//! it does not name: see `html::private`.
 
 mod private;
 mod table;
