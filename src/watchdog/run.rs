@@ -1,6 +1,7 @@
 //! `run`: a job under the watch, stopped on every way out.
 
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use gpuc_core::exit::Exit;
 use gpuc_core::safety::{Action, HostReading};
 use gpuc_core::units::round_to;
 use gpuc_rig::host::Groups;
-use gpuc_rig::supervise::{Cgroup, Ended, Job, Protection, SpawnError, Stop, Stopped};
+use gpuc_rig::supervise::{Cgroup, Ended, Job, Protection, SpawnError, Stop, Stopped, Streams};
 use gpuc_show::text;
 
 use super::output::{Outputs, rendered, say};
@@ -52,7 +53,7 @@ pub(super) fn supervise<'a>(
         &signals,
         &wanted.program,
         &wanted.args,
-        settings.json,
+        streams(settings)?,
         cgroup,
         protection.original(),
     ) {
@@ -119,6 +120,17 @@ pub(super) fn supervise<'a>(
         Err(Failure::Fault(fault)) => Err(fault),
         Err(Failure::Panic(panic)) => resume_unwind(panic),
     }
+}
+
+/// What the job prints does not mix with a report stream.
+fn streams(settings: &Settings) -> Result<Streams, Fault> {
+    let mut streams = Streams::default();
+    if settings.json {
+        let stderr = io::stderr().as_fd().try_clone_to_owned();
+        let no_copy = |e| Fault::new(Code::RuntimeUnexpected, "standard error").with_cause(e);
+        streams.stdout = Some(stderr.map_err(no_copy)?);
+    }
+    Ok(streams)
 }
 
 /// A group for the job where one can be made; only a limit of memory insists on it.

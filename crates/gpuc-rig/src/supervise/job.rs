@@ -2,9 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use gpuc_core::error::{Code, Coded};
@@ -12,7 +12,7 @@ use gpuc_core::safety::JobReading;
 use gpuc_core::units::mib;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, getpid, tcsetpgrp};
+use nix::unistd::{Pid, getpid, setsid, tcsetpgrp};
 
 use super::cgroup::Cgroup;
 use super::guardian::{Guardian, News};
@@ -126,6 +126,19 @@ impl Coded for SpawnError {
     }
 }
 
+/// Where a job's standard streams lead, each where it is not simply to ours.
+#[derive(Debug, Default)]
+pub struct Streams {
+    /// Standard input.
+    pub stdin: Option<OwnedFd>,
+    /// Standard output.
+    pub stdout: Option<OwnedFd>,
+    /// Standard error.
+    pub stderr: Option<OwnedFd>,
+    /// Whether it gets a session without a terminal: the one that we have shows something else.
+    pub no_terminal: bool,
+}
+
 /// A running job. Dropping it stops it.
 #[derive(Debug)]
 pub struct Job {
@@ -141,16 +154,15 @@ pub struct Job {
 }
 
 impl Job {
-    /// Starts `program`, which inherits everything but its standard output where that is to go to
-    /// standard error, the service manager's socket, and the score for full memory where one is
-    /// given.
+    /// Starts `program`, which inherits everything but the streams that lead elsewhere, the service
+    /// manager's socket, and the score for full memory where one is given.
     ///
     /// Best called before there are other threads: what holds the job is a fork of this process.
     pub fn spawn(
         signals: &Signals,
         program: &OsStr,
         args: &[OsString],
-        stdout_to_stderr: bool,
+        streams: Streams,
         cgroup: Option<Cgroup>,
         oom_score: Option<String>,
     ) -> Result<Self, SpawnError> {
@@ -162,17 +174,27 @@ impl Job {
             }
         };
         let mut command = Command::new(program);
-        command.args(args).process_group(0);
+        command.args(args);
         for name in super::notify::VARIABLES {
             // The manager is ours: what the job told it would be taken for what we say.
             command.env_remove(name);
         }
-        if stdout_to_stderr {
-            let stderr = io::stderr().as_fd().try_clone_to_owned().map_err(failed)?;
-            command.stdout(Stdio::from(stderr));
+        if let Some(stdin) = streams.stdin {
+            command.stdin(stdin);
         }
-        let terminal = Terminal::held();
-        prepare(&mut command, terminal.is_some());
+        if let Some(stdout) = streams.stdout {
+            command.stdout(stdout);
+        }
+        if let Some(stderr) = streams.stderr {
+            command.stderr(stderr);
+        }
+        let terminal = if streams.no_terminal {
+            None
+        } else {
+            command.process_group(0);
+            Terminal::held()
+        };
+        prepare(&mut command, terminal.is_some(), streams.no_terminal);
         if let Some(cgroup) = &cgroup {
             cgroup.take_in(&mut command);
         }
@@ -461,8 +483,12 @@ impl Drop for Job {
 
 /// What the job's process does between fork and exec.
 #[allow(unsafe_code)]
-fn prepare(command: &mut Command, has_terminal: bool) {
+fn prepare(command: &mut Command, has_terminal: bool, alone: bool) {
     let before_exec = move || {
+        if alone {
+            // A group of its own as well.
+            setsid()?;
+        }
         if has_terminal {
             // Done here as well as by us, so that its first read cannot come too early. The
             // signal that this would raise is still blocked.
@@ -485,7 +511,15 @@ mod tests {
 
     fn job(signals: &Signals, script: &str) -> Job {
         let args = ["-c".into(), script.into()];
-        Job::spawn(signals, "sh".as_ref(), &args, false, None, None).unwrap()
+        Job::spawn(
+            signals,
+            "sh".as_ref(),
+            &args,
+            Streams::default(),
+            None,
+            None,
+        )
+        .unwrap()
     }
 
     fn stop(job: &mut Job, signals: &Signals, grace: Duration) -> (Stopped, Option<Ended>) {
@@ -523,6 +557,31 @@ mod tests {
             stop(&mut job, &signals, Duration::ZERO).1,
             Some(Ended::Exit(3))
         );
+    }
+
+    #[test]
+    fn a_job_writes_where_it_is_told_to_and_may_have_a_session_of_its_own() {
+        use std::io::Read as _;
+        let signals = Signals::take_over().unwrap();
+        let (mut ours, theirs) = io::pipe().unwrap();
+        let streams = Streams {
+            stdin: Some(std::fs::File::open("/dev/null").unwrap().into()),
+            stdout: Some(theirs.try_clone().unwrap().into()),
+            stderr: Some(theirs.into()),
+            no_terminal: true,
+        };
+        let script = "cat; cut -d' ' -f1,5,6,7 /proc/$$/stat; echo told >&2";
+        let args = ["-c".into(), script.into()];
+        let mut job = Job::spawn(&signals, "sh".as_ref(), &args, streams, None, None).unwrap();
+        let pid = job.number();
+        while !job.has_ended() || !job.is_gone() {
+            std::thread::yield_now();
+        }
+        stop(&mut job, &signals, Duration::ZERO);
+        let mut told = String::new();
+        ours.read_to_string(&mut told).unwrap();
+        // Its number, group and session, and no terminal.
+        assert_eq!(told, format!("{pid} {pid} {pid} 0\ntold\n"));
     }
 
     /// Has no time, and remembers what was done.

@@ -16,7 +16,7 @@ mod tree;
 mod worker;
 
 pub use cgroup::{Cgroup, CgroupError};
-pub use job::{Attendant, Ended, Job, SpawnError, Step, Stopped};
+pub use job::{Attendant, Ended, Job, SpawnError, Step, Stopped, Streams};
 pub use notify::Notify;
 pub use protect::Protection;
 pub use remedy::{Remedy, RemedyError, UnderWay};
