@@ -243,6 +243,27 @@ fn the_job_has_the_score_for_full_memory_that_we_were_given() {
 }
 
 #[test]
+fn what_we_ask_and_what_we_start_has_that_score_too() {
+    let ours = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    let smi = format!("#!/bin/sh\ncat /proc/self/oom_score_adj > smi\necho '{HOT}'\n");
+    let docker = "#!/bin/sh\ncat /proc/self/oom_score_adj > docker\n";
+    let actions = "command:cat /proc/self/oom_score_adj > sh,docker-stop:x";
+    let over_job = over(&[], &["--on-breach", actions], "exec sleep 100");
+    let watch = monitor(&[]).args(["--watch", "--on-breach", actions]);
+    for tool in [over_job, watch] {
+        let run = tool
+            .on_path("nvidia-smi", &smi)
+            .on_path("docker", docker)
+            .run()
+            .expect_status(7);
+        for started in ["smi", "docker", "sh"] {
+            let score = std::fs::read_to_string(run.path(started)).unwrap();
+            assert_eq!(score, ours, "{started}");
+        }
+    }
+}
+
+#[test]
 fn the_systemd_units_are_ones() {
     let units = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/systemd");
     let dir = tempfile::tempdir().unwrap();

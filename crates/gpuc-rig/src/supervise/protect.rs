@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -11,6 +12,9 @@ use nix::libc;
 const SCORE: &str = "/proc/self/oom_score_adj";
 /// As systemd's own guard against full memory has it: among the last to be killed.
 const LOWERED: &str = "-900";
+
+/// The score that this process was started with, where it was changed.
+static ORIGINAL: OnceLock<String> = OnceLock::new();
 
 /// What was done to stay alive, and what the job is to be given back.
 #[derive(Debug)]
@@ -27,11 +31,21 @@ impl Protection {
     pub fn take() -> Self {
         let before = fs::read_to_string(SCORE).ok().map(|s| s.trim().to_owned());
         let spared = lower();
+        let original = before.filter(|_| spared.is_ok());
+        if let Some(score) = &original {
+            // Taken twice, the first is the one that we were started with.
+            let _ = ORIGINAL.set(score.clone());
+        }
         Self {
             locked: lock(),
-            original: before.filter(|_| spared.is_ok()),
+            original,
             spared,
         }
+    }
+
+    /// Gives a tool that we ask something the score that we were started with.
+    pub(super) fn undo_in_tool(command: &mut Command) {
+        Self::undo_in(ORIGINAL.get().cloned(), command);
     }
 
     /// Gives the command's process the score that we were started with.
@@ -103,4 +117,20 @@ fn is_unlimited() -> bool {
     // SAFETY: the call fills a record of ours.
     let done = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
     done == 0 && limit.rlim_cur == libc::RLIM_INFINITY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_that_is_asked_has_the_score_that_we_were_started_with() {
+        // Anybody may raise a score, so this does not depend on what the machine permits.
+        let score = ORIGINAL.get_or_init(|| "321".to_owned());
+        let mut cat = Command::new("cat");
+        cat.arg(SCORE);
+        super::super::attend(&mut cat);
+        let printed = cat.output().unwrap().stdout;
+        assert_eq!(String::from_utf8(printed).unwrap().trim(), score);
+    }
 }

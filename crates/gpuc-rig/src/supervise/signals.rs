@@ -215,11 +215,13 @@ fn restore(command: &mut Command, mask: SigSet) {
     }
 }
 
-/// For a tool that we ask something: nothing of what this thread has blocked is blocked in it, and
-/// it does not outlive us, however long it takes to answer.
+/// For a tool that we ask something: nothing of what this thread has blocked is blocked in it, it is
+/// no more spared than we were when memory is full, and it does not outlive us, however long it
+/// takes to answer.
 #[allow(unsafe_code)]
 pub(crate) fn attend(command: &mut Command) {
     restore(command, SigSet::empty());
+    super::protect::Protection::undo_in_tool(command);
     let leave_with_us = || Ok(prctl::set_pdeathsig(Signal::SIGKILL)?);
     // SAFETY: between fork and exec the closure makes one system call and nothing else.
     unsafe {
