@@ -67,6 +67,67 @@ fn a_missing_tool_is_found_out_before_the_breach() {
 }
 
 #[test]
+fn a_tool_that_may_not_be_executed_is_no_tool() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let tool = |name: &str, mode| {
+        let tool = monitor(&[HOT]).on_path(name, "#!/bin/sh\ntouch called\n");
+        let path = tool.dir().join(".bin").join(name);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        // Nothing of the machine's own.
+        let path = tool.dir().join(".bin");
+        tool.env("PATH", path)
+    };
+    for (name, action) in [
+        ("docker", "docker-stop:llama"),
+        ("wsl.exe", "wsl-shutdown"),
+        ("wsl", "wsl-shutdown"),
+    ] {
+        let with = |mode| tool(name, mode).args(["--watch", "--dry-run", "--on-breach", action]);
+        let run = with(0o644).run().expect_error("DEP_MISSING");
+        assert!(run.stderr.contains("make it executable"), "{}", run.stderr);
+        with(0o755).run().expect_status(0);
+    }
+}
+
+#[test]
+fn a_process_of_somebody_else_cannot_be_guarded() {
+    use std::os::unix::process::CommandExt as _;
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can become somebody else");
+        return;
+    }
+    let mut theirs = std::process::Command::new("sleep")
+        .arg("100")
+        .spawn()
+        .unwrap();
+    // Where nobody may come by its path, it is reached by its descriptor.
+    let watchdog = std::fs::File::open(env!("CARGO_BIN_EXE_gpu-container-watchdog")).unwrap();
+    let mut nobody = std::process::Command::new("/proc/self/fd/0");
+    let out = nobody
+        .stdin(watchdog)
+        .uid(65534)
+        .current_dir("/")
+        .args(["--watch", "--dry-run", "--on-breach"])
+        .arg(format!("kill:{}", theirs.id()))
+        .output();
+    theirs.kill().unwrap();
+    theirs.wait().unwrap();
+    let out = match out {
+        Ok(out) => out,
+        Err(e) => {
+            println!("skipped: the watchdog cannot be run as nobody: {e}");
+            return;
+        }
+    };
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert_eq!(out.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("INPUT_BAD_ACTION") && said.contains("not permitted"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_breach_carries_the_action_out() {
     let run = monitor(&[HOT]).args([
         "--watch",

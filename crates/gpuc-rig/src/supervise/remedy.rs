@@ -73,7 +73,9 @@ impl Coded for RemedyError {
     fn hint(&self) -> Option<String> {
         Some(
             match self {
-                Self::NoProgram { .. } => "found out now rather than at the breach: install it",
+                Self::NoProgram { .. } => {
+                    "found out now rather than at the breach: install it, or make it executable"
+                }
                 Self::NoProcess { .. } => "check that it runs and that you may signal it",
                 Self::Ourselves(_) => "name the process of the job",
             }
