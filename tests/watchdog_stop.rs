@@ -15,6 +15,7 @@ use std::process::{Child, ChildStdout, Command};
 
 use serde_json::Value;
 use support::Tool;
+use support::pty::read_until;
 use support::watchdog::{IDLE, LONG, over, over_until_ready, peaks};
 
 /// Whether a process runs; a zombie does not.
@@ -208,4 +209,63 @@ fn an_action_that_hangs_does_not_keep_the_job_alive() {
         .run()
         .expect_status(7);
     assert!(run.path("f").exists(), "{}", run.stderr);
+}
+
+/// Deaf to a hang-up, and one of it away from the terminal.
+const DEAF: &str = "
+    trap '' HUP; echo $$ > job
+    setsid sh -c 'trap \"\" HUP; echo $$ > away; while :; do sleep 0.05; done' &
+    until test -s away; do sleep 0.01; done
+    echo ready; while :; do sleep 0.05; done
+";
+
+#[test]
+fn a_terminal_that_closes_ends_the_watchdog_and_the_job() {
+    let options = [
+        "--grace",
+        "0.5",
+        "--peaks-out",
+        "p.json",
+        "--config",
+        "w.json",
+    ];
+    // With a file of limits a hang-up asks for them to be read again, unless the terminal is gone.
+    for options in [&options[..4], &options] {
+        let tool = over(&[IDLE], options, DEAF).file("w.json", "{}");
+        let (mut terminal, mut child, dir) = tool.lead();
+        read_until(&mut terminal, "ready");
+        if options.contains(&"--config") {
+            signal(child.id(), "HUP");
+            read_until(&mut terminal, "limits read again");
+        }
+        drop(terminal);
+        assert_eq!(child.wait().unwrap().code(), Some(129), "{options:?}");
+        for file in ["job", "away"] {
+            let pid = std::fs::read_to_string(dir.path().join(file)).unwrap();
+            assert!(!runs(&pid), "{options:?} {file}: process {pid} goes on");
+        }
+        let peaks = std::fs::read(dir.path().join("p.json")).unwrap();
+        let peaks: Value = serde_json::from_slice(&peaks).unwrap();
+        assert_eq!(peaks["ended"], "SIGHUP to the watchdog");
+    }
+}
+
+#[test]
+fn a_terminal_that_closes_over_a_shell_ends_the_job_and_with_it_the_watchdog() {
+    // The kernel hangs up on the shell and on the job, which has the terminal, and not on us.
+    let script = "echo $$ > job; ps -o ppid= -p $PPID > watchdog; echo ready; exec sleep 100";
+    let tool = over(&[IDLE], &["--peaks-out", "p.json"], script).below_a_shell();
+    let (mut terminal, mut child, dir) = tool.lead();
+    read_until(&mut terminal, "ready");
+    drop(terminal);
+    assert!(!child.wait().unwrap().success());
+    for file in ["job", "watchdog"] {
+        let pid = std::fs::read_to_string(dir.path().join(file)).unwrap();
+        while runs(&pid) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    let peaks = std::fs::read(dir.path().join("p.json")).unwrap();
+    let peaks: Value = serde_json::from_slice(&peaks).unwrap();
+    assert_eq!(peaks["ended"], "signal 1");
 }

@@ -162,6 +162,33 @@ impl Tool {
         (self.command.spawn().unwrap(), self.dir)
     }
 
+    /// The same, started by a shell that waits for it.
+    pub fn below_a_shell(mut self) -> Self {
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", "\"$@\"; exit $?", "sh"])
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .current_dir(self.dir.path());
+        for (key, value) in self.command.get_envs() {
+            match value {
+                Some(value) => shell.env(key, value),
+                None => shell.env_remove(key),
+            };
+        }
+        #[cfg(unix)]
+        default_signals(&mut shell);
+        self.command = shell;
+        self
+    }
+
+    /// Starts the command as the leader of a terminal of its own.
+    #[cfg(unix)]
+    pub fn lead(self) -> (std::fs::File, std::process::Child, tempfile::TempDir) {
+        let (terminal, child) = pty::lead(self.command);
+        (terminal, child, self.dir)
+    }
+
     /// Runs the command with a terminal of so many columns for its output.
     #[cfg(unix)]
     pub fn on_terminal(self, columns: u16) -> pty::OnTerminal {
