@@ -16,6 +16,22 @@ pub fn non_negative(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A finite number from 0 to `most`.
+pub fn up_to(most: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync {
+    move |text| match finite(text)? {
+        x if (0.0..=most).contains(&x) => Ok(x),
+        _ => Err(format!("expected a number from 0 to {most}")),
+    }
+}
+
+/// A finite number above 0, and `most` at the most.
+pub fn above_0_up_to(most: f64) -> impl Fn(&str) -> Result<f64, String> + Clone + Send + Sync {
+    move |text| match finite(text)? {
+        x if x > 0.0 && x <= most => Ok(x),
+        _ => Err(format!("expected a number above 0, at most {most}")),
+    }
+}
+
 /// Bytes of one weight: above 0, and no format known takes more than 16.
 pub fn weight_bytes(text: &str) -> Result<f64, String> {
     match positive(text)? {
@@ -92,6 +108,12 @@ mod tests {
         }
         assert!(positive("0").is_err() && positive("-1").is_err());
         assert!(share("1.01").is_err());
+        assert!(up_to(5.0)("5.1").is_err() && up_to(5.0)("-0.1").is_err());
+        assert!(above_0_up_to(5.0)("0").is_err() && above_0_up_to(5.0)("5.1").is_err());
+        assert_eq!(
+            (up_to(5.0)("5"), above_0_up_to(5.0)("5")),
+            (Ok(5.0), Ok(5.0))
+        );
         assert!(weight_bytes("0").is_err() && weight_bytes("1e300").is_err());
         assert_eq!(positive("40.7"), Ok(40.7));
         assert_eq!(share("0.9"), Ok(0.9));

@@ -72,35 +72,86 @@ fn what_only_looks_like_a_number_is_missing_with_its_reason() {
     }
 }
 
-#[test]
-fn limits_that_are_no_limits_are_refused() {
-    for flag in [
-        "--power-max",
-        "--temp-max",
-        "--vram-max",
-        "--host-mem-max",
-        "--host-avail-min",
-        "--swap-max",
-        "--psi-max",
-        "--cgroup-mem-max",
-        "--job-vram-max",
-        "--job-rss-max",
-        "--warn-fraction",
-        "--interval",
-        "--gpu-timeout",
-        "--blind-polls",
-    ] {
-        for value in ["nan", "inf", "-1", "1_0", "hot", "", "1e999"] {
-            monitor(&[IDLE])
-                .arg(format!("{flag}={value}"))
-                .run()
-                .expect_error("INPUT_USAGE");
+/// What a number that is given may be.
+#[derive(Clone, Copy)]
+enum Numbers {
+    /// From 0 up to here.
+    UpTo(f64),
+    /// The same without the 0.
+    Above0UpTo(f64),
+    /// Whole ones.
+    Counts,
+}
+
+impl Numbers {
+    fn good(self) -> Vec<String> {
+        match self {
+            Self::UpTo(most) => vec!["0".into(), "0.5".into(), most.to_string()],
+            Self::Above0UpTo(most) => vec!["0.5".into(), most.to_string()],
+            Self::Counts => vec!["0".into(), "3".into(), "99999999999".into()],
         }
     }
-    monitor(&[IDLE])
-        .args(["--watch", "--max-polls=-1"])
-        .run()
-        .expect_error("INPUT_USAGE");
+
+    fn bad(self) -> Vec<String> {
+        let never = [
+            "nan", "inf", "-inf", "-1", "-0.001", "1_0", "hot", "", " 4", "0x10", "1e999", "true",
+        ];
+        let mut all: Vec<String> = never.map(str::to_owned).to_vec();
+        all.extend(match self {
+            Self::UpTo(most) => vec![(most * 1.01).to_string(), "1e300".into()],
+            Self::Above0UpTo(most) => vec!["0".into(), (most * 1.01).to_string()],
+            Self::Counts => vec!["0.5".into(), "1e3".into(), "99999999999999999999".into()],
+        });
+        all
+    }
+}
+
+const PCT: Numbers = Numbers::UpTo(1000.0);
+const MIB: Numbers = Numbers::UpTo(1099511627776.0);
+const SECONDS: Numbers = Numbers::UpTo(86400.0);
+const SOME_SECONDS: Numbers = Numbers::Above0UpTo(86400.0);
+
+#[test]
+fn limits_that_are_no_limits_are_refused() {
+    let flags = [
+        ("--power-max", PCT),
+        ("--temp-max", PCT),
+        ("--vram-max", PCT),
+        ("--host-mem-max", PCT),
+        ("--host-avail-min", MIB),
+        ("--swap-max", PCT),
+        ("--psi-max", PCT),
+        ("--cgroup-mem-max", PCT),
+        ("--job-vram-max", MIB),
+        ("--job-vram", MIB),
+        ("--job-rss-max", MIB),
+        ("--job-rss", MIB),
+        ("--warn-fraction", Numbers::UpTo(1.0)),
+        ("--interval", SECONDS),
+        ("--sustain", SECONDS),
+        ("--gpu-timeout", SOME_SECONDS),
+        ("--action-timeout", SOME_SECONDS),
+        ("--blind-polls", Numbers::Counts),
+        ("--log-size", MIB),
+        ("run --grace", SECONDS),
+        ("run --memory-max", Numbers::Above0UpTo(1099511627776.0)),
+        ("--watch --max-polls", Numbers::Counts),
+    ];
+    for (flag, numbers) in flags {
+        let (place, flag) = flag.rsplit_once(' ').unwrap_or(("run", flag));
+        let given = |value: &str| {
+            let tool = monitor(&[IDLE]).args(["--dry-run", place, &format!("{flag}={value}")]);
+            let job: &[&str] = if place == "run" { &["true"] } else { &[] };
+            tool.args(job).run()
+        };
+        for value in numbers.bad() {
+            let run = given(&value).expect_error("INPUT_USAGE");
+            assert!(run.stderr.contains("expected a"), "{flag}: {}", run.stderr);
+        }
+        for value in numbers.good() {
+            given(&value).expect_status(0);
+        }
+    }
 }
 
 #[test]

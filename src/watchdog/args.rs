@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use gpuc_core::safety::{LONGEST_S, Limit, MOST_MIB};
 
 use crate::screen::FormatArgs;
-use crate::values::{count, non_negative};
+use crate::values::{above_0_up_to, count, up_to};
 
 const HELP: &str = "\
 Examples:
@@ -55,40 +56,40 @@ pub struct Args {
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// GPU power, % of the card's limit, at which to abort [default: 95].
-    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Power.most()))]
     pub power_max: Option<f64>,
     /// GPU temperature, °C, at which to abort [default: 87].
-    #[arg(long, value_name = "C", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "C", global = true, value_parser = up_to(Limit::Temperature.most()))]
     pub temp_max: Option<f64>,
     /// VRAM used, %, at which to abort [default: 98].
-    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Vram.most()))]
     pub vram_max: Option<f64>,
     /// Host memory used, %, at which to abort [default: 90].
-    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::HostMemory.most()))]
     pub host_mem_max: Option<f64>,
     /// Host memory available, MiB, at which to abort [default: 2000].
-    #[arg(long, value_name = "MIB", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "MIB", global = true, value_parser = up_to(Limit::HostAvailable.most()))]
     pub host_avail_min: Option<f64>,
     /// Swap used, %, at which to abort [default: none].
-    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Swap.most()))]
     pub swap_max: Option<f64>,
     /// Share of the last ten seconds in which all tasks waited for memory (PSI), %, at which to
     /// abort [default: none].
-    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Pressure.most()))]
     pub psi_max: Option<f64>,
     /// Memory that the control group nearest its limit cannot give back, % of that limit, at which
     /// to abort [default: none, under run 95].
-    #[arg(long, value_name = "PCT", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Cgroup.most()))]
     pub cgroup_mem_max: Option<f64>,
     /// VRAM of the job, all GPUs together, MiB, at which to abort (run only) [default: none].
-    #[arg(long, visible_alias = "job-vram", value_name = "MIB", global = true, value_parser = non_negative)]
+    #[arg(long, visible_alias = "job-vram", value_name = "MIB", global = true, value_parser = up_to(Limit::JobVram.most()))]
     pub job_vram_max: Option<f64>,
     /// Resident memory of the job's processes together, MiB, at which to abort (run only)
     /// [default: none].
-    #[arg(long, visible_alias = "job-rss", value_name = "MIB", global = true, value_parser = non_negative)]
+    #[arg(long, visible_alias = "job-rss", value_name = "MIB", global = true, value_parser = up_to(Limit::JobRss.most()))]
     pub job_rss_max: Option<f64>,
     /// Share of a limit at which a warning starts [default: 0.9].
-    #[arg(long, value_name = "SHARE", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "SHARE", global = true, value_parser = up_to(Limit::WarnFraction.most()))]
     pub warn_fraction: Option<f64>,
     /// Take the job's limits from plan.json: VRAM and RAM that it uses, and a margin (run only). The
     /// thresholds file and flags go over it. Without a command the plan itself is launched.
@@ -102,11 +103,11 @@ pub struct Args {
     pub watch: bool,
     /// Seconds from one look to the next, 0.05 at least; host memory is glanced at in between, the
     /// more often the less is left, and a breach there acted upon at once [default: 5, under run 1].
-    #[arg(long, value_name = "SECONDS", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = up_to(LONGEST_S))]
     pub interval: Option<f64>,
     /// Seconds that power must stay past its limit before that is a breach: a healthy card runs at
     /// its cap [default: 0, under run 10].
-    #[arg(long, value_name = "SECONDS", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = up_to(LONGEST_S))]
     pub sustain: Option<f64>,
     /// With --watch: end after this many looks; 0 for never [default: 0].
     #[arg(long, value_name = "N", value_parser = count)]
@@ -119,7 +120,7 @@ pub struct Args {
     pub on_breach: Option<String>,
     /// Seconds that a command or a program of --on-breach may take until it is killed with all it
     /// started, and counts as failed [default: 20].
-    #[arg(long, value_name = "SECONDS", global = true, value_parser = crate::values::positive)]
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = above_0_up_to(LONGEST_S))]
     pub action_timeout: Option<f64>,
     /// Check everything, say what a breach would lead to, and start nothing.
     #[arg(long, global = true)]
@@ -129,7 +130,7 @@ pub struct Args {
     #[arg(long, value_name = "N", global = true, value_parser = count)]
     pub blind_polls: Option<u64>,
     /// Seconds that the GPUs may take to answer [default: 5].
-    #[arg(long, value_name = "SECONDS", global = true, value_parser = crate::values::positive)]
+    #[arg(long, value_name = "SECONDS", global = true, value_parser = above_0_up_to(LONGEST_S))]
     pub gpu_timeout: Option<f64>,
     /// Print each report as JSON on standard output.
     #[arg(long, global = true)]
@@ -144,7 +145,7 @@ pub struct Args {
     pub log: Option<PathBuf>,
     /// MiB at which a file of --log or --events is set aside as FILE.1, of which three are kept; 0
     /// for never [default: 64].
-    #[arg(long, value_name = "MIB", global = true, value_parser = non_negative)]
+    #[arg(long, value_name = "MIB", global = true, value_parser = up_to(MOST_MIB))]
     pub log_size: Option<f64>,
     /// Append a JSON line for each decision, with its reason, to a file.
     #[arg(long, value_name = "FILE", global = true)]
@@ -196,14 +197,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Seconds from SIGTERM to SIGKILL when the job is stopped.
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = non_negative)]
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = up_to(LONGEST_S))]
     pub grace: f64,
     /// Whether the job gets a control group (v2) of its own where one can be made: it is killed
     /// in one stroke, however fast it forks.
     #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
     pub cgroup: CgroupUse,
     /// Most memory, MiB, that the job's control group may hold; the kernel enforces it.
-    #[arg(long, value_name = "MIB", value_parser = crate::values::positive)]
+    #[arg(long, value_name = "MIB", value_parser = above_0_up_to(MOST_MIB))]
     pub memory_max: Option<f64>,
     /// Weights file of the plan's job, instead of the one that the plan names.
     #[arg(long, value_name = "FILE")]

@@ -15,8 +15,6 @@ use super::limits::{InForce, Layers};
 
 /// Shorter, and the watch itself could be felt.
 const SHORTEST: f64 = 0.05;
-/// Some thirty years: beyond it a clock could overflow.
-const LONGEST: f64 = 1e9;
 
 /// What the watchdog is to do.
 #[derive(Debug)]
@@ -195,5 +193,5 @@ fn is_flag(word: &OsString) -> bool {
 }
 
 pub(super) fn seconds(s: f64) -> Duration {
-    Duration::try_from_secs_f64(s.min(LONGEST)).unwrap_or(Duration::MAX)
+    Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX)
 }

@@ -32,7 +32,7 @@ pub enum Limit {
 /// Percentages go up to here: what lies over 100 switches a limit off.
 const MOST_PCT: f64 = 1000.0;
 /// 2^40 MiB, more than any machine holds.
-const MOST_MIB: f64 = 1099511627776.0;
+pub const MOST_MIB: f64 = 1099511627776.0;
 
 impl Limit {
     /// All of them, in the order in which breaches are reported.

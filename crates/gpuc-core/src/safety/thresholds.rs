@@ -49,7 +49,7 @@ pub struct Config {
 /// The key under which durations stand.
 const SUSTAIN: &str = "sustain_s";
 /// A day: what takes longer is no breach any more.
-const LONGEST_S: f64 = 86400.0;
+pub const LONGEST_S: f64 = 86400.0;
 
 /// Why a thresholds file cannot be used.
 #[derive(Debug, thiserror::Error)]
