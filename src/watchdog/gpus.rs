@@ -7,16 +7,25 @@ use gpuc_rig::nvidia::{Live, Probe, ProbeError, Reading, Watched};
 
 /// A driver that hung when it was opened holds a thread for ever each time.
 const MOST_HANGS: u32 = 3;
-/// How long a driver that answers with an error is asked on before it is opened anew, which costs
-/// some memory for good.
-const REOPEN: Duration = Duration::from_secs(30);
+/// How long one that cannot be opened is left alone at first, then twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// At the most that long; as long as one that answers with an error is asked on as it is.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long the GPUs that have answered wait for the others.
 const PATIENCE: Duration = Duration::from_millis(250);
 
+/// What there is to be asked.
+enum Driver {
+    /// Nothing that is known of; why, until when, and how long that is after the last time.
+    Closed(String, Instant, Duration),
+    /// This; when it last answered or was begun.
+    Open(Probe, Instant),
+}
+
 /// The question to be asked in a thread of its own: what the GPUs are doing now.
 ///
-/// The driver is opened at the first question, and again after it failed: it may be loaded, or
-/// come back, while the watchdog runs.
+/// The driver is opened at the first question, once in a while where that failed, and begun anew
+/// where it goes on failing: it may be loaded, or come back, while the watchdog runs.
 pub(super) fn question(
     timeout: Duration,
     interval: Duration,
@@ -25,34 +34,48 @@ pub(super) fn question(
     // Whoever asked waits for `timeout`; the answer "it hangs" should come within it.
     let deadline = timeout.mul_f64(0.9);
     let patience = PATIENCE.min(interval / 2);
-    let mut open: Option<(Probe, Instant)> = None;
+    let mut driver = Driver::Closed(String::new(), Instant::now(), FIRST_PAUSE);
     let mut hangs = 0;
     move || {
-        let (mut probe, since) = match open.take() {
-            Some(open) => open,
-            None if hangs >= MOST_HANGS => {
+        if let Driver::Closed(why, until, pause) = &mut driver {
+            if hangs >= MOST_HANGS {
                 return GpuReadings::Failed("the driver hangs; it is asked no more".to_owned());
             }
-            None => match Probe::open_within(deadline) {
+            if Instant::now() < *until {
+                return GpuReadings::Failed(why.clone());
+            }
+            match Probe::open_within(deadline) {
                 Ok(mut probe) => {
                     probe.watch(watched);
-                    (probe, Instant::now())
+                    driver = Driver::Open(probe, Instant::now());
                 }
                 Err(e) => {
                     hangs += u32::from(matches!(e, ProbeError::Hung { .. }));
-                    return GpuReadings::Failed(e.to_string());
+                    *why = e.to_string();
+                    *until = Instant::now() + *pause;
+                    *pause = (*pause * 2).min(LONGEST_PAUSE);
                 }
-            },
-        };
-        let answer = probe.live_within(patience);
-        if answer.is_ok() || matches!(answer, Err(ProbeError::Hung { .. })) {
-            open = Some((probe, Instant::now()));
-        } else if since.elapsed() < REOPEN {
-            open = Some((probe, since));
+            }
         }
-        match answer {
-            Ok(gpus) => GpuReadings::Read(gpus.into_iter().map(reading).collect()),
-            Err(e) => GpuReadings::Failed(e.to_string()),
+        match &mut driver {
+            Driver::Closed(why, ..) => GpuReadings::Failed(why.clone()),
+            Driver::Open(probe, since) => ask(probe, since, patience),
+        }
+    }
+}
+
+fn ask(probe: &mut Probe, since: &mut Instant, patience: Duration) -> GpuReadings {
+    match probe.live_within(patience) {
+        Ok(gpus) => {
+            *since = Instant::now();
+            GpuReadings::Read(gpus.into_iter().map(reading).collect())
+        }
+        Err(e) => {
+            if since.elapsed() >= LONGEST_PAUSE {
+                probe.renew();
+                *since = Instant::now();
+            }
+            GpuReadings::Failed(e.to_string())
         }
     }
 }

@@ -20,14 +20,14 @@ use std::time::Instant;
 use gpuc_core::document::Safety;
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
-use gpuc_core::safety::{HostReading, Place};
+use gpuc_core::safety::Place;
 use gpuc_rig::host::HostPressure;
 use gpuc_rig::supervise::{Protection, Signals, Stop, Worker};
 
 pub use args::Args;
 pub(crate) use draw::read_track;
 use output::Outputs;
-use patrol::{Cause, Patrol};
+use patrol::{Cause, Host, Patrol};
 use remedies::Remedies;
 use settings::Settings;
 
@@ -54,15 +54,12 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     })
 }
 
-fn host() -> Box<dyn FnMut() -> HostReading> {
-    let pressure = HostPressure::new(Path::new("/"));
-    Box::new(move || pressure.read())
+fn host() -> Host<'static> {
+    let mut pressure = HostPressure::new(Path::new("/"));
+    Box::new(move |wanted| pressure.read(wanted))
 }
 
-fn monitor<'a>(
-    settings: &'a Settings,
-    host: Box<dyn FnMut() -> HostReading + 'a>,
-) -> Result<Exit, Fault> {
+fn monitor<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Exit, Fault> {
     let mut remedies = Remedies::prepare(settings)?;
     Outputs::check(settings)?;
     let outputs = Outputs::open(settings)?;
@@ -106,7 +103,7 @@ fn patrol<'a>(
     settings: &'a Settings,
     signals: &'a Signals,
     outputs: Outputs,
-    host: Box<dyn FnMut() -> HostReading + 'a>,
+    host: Host<'a>,
 ) -> Result<Patrol<'a>, Fault> {
     let gpus = Worker::start(
         "gpus",

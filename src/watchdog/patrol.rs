@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use gpuc_core::document::{Breach, Happening, Level, Report, Safety};
 use gpuc_core::error::{Code, Fault};
-use gpuc_core::safety::{GpuReadings, HostReading, JobReading, Limit, Place, Reading, Watch};
+use gpuc_core::safety::{
+    GpuReadings, GroupReading, HostReading, HostWanted, JobReading, Limit, Place, Reading, Watch,
+};
 use gpuc_rig::host::{Groups, nearest};
 use gpuc_rig::supervise::{Attendant, Job, Signals, Step, Stop, Worker};
 
@@ -35,12 +37,15 @@ pub(super) enum Cause {
     Done(Safety),
 }
 
+/// Whoever reads the host.
+pub(super) type Host<'a> = Box<dyn FnMut(HostWanted) -> HostReading + 'a>;
+
 /// Everything that a watch needs.
 pub(super) struct Patrol<'a> {
     pub(super) settings: &'a Settings,
     pub(super) signals: &'a Signals,
     pub(super) gpus: Worker<GpuReadings>,
-    pub(super) host: Box<dyn FnMut() -> HostReading + 'a>,
+    pub(super) host: Host<'a>,
     /// The job's own control group, where it has one with a limit.
     pub(super) groups: Option<Groups>,
     /// The job as it was last read, and when.
@@ -63,8 +68,8 @@ struct Rounds {
     looks: u64,
     /// Whether the last look found a limit breached.
     alarmed: bool,
-    /// How long the host may be left alone.
-    glance: Duration,
+    /// When the host is to be glanced at next.
+    glance: Instant,
 }
 
 impl Patrol<'_> {
@@ -76,21 +81,20 @@ impl Patrol<'_> {
             asked: self.started,
             looks: 0,
             alarmed: false,
-            glance: HOST_LOOK.min(self.settings.interval / 2),
+            glance: self.started,
         };
         loop {
             if let Some(cause) = self.round(&mut rounds, job.as_deref()) {
                 return Ok(cause);
             }
-            // The host is looked at in between as well: memory can be gone within an interval.
-            let soon = Instant::now() + rounds.glance;
             let due = match rounds.looking {
                 Some(_) => rounds.asked + self.settings.gpu_timeout,
                 None => rounds.next,
             };
             let bells = [self.gpus.bell(), job.as_ref().and_then(|j| j.bell())];
             let bells: Vec<_> = bells.into_iter().flatten().collect();
-            let until = due.min(soon);
+            // The host is looked at in between as well: memory can be gone within an interval.
+            let until = due.min(rounds.glance);
             let sign = self.outputs.live().unwrap_or(until);
             let wake = self
                 .signals
@@ -143,7 +147,9 @@ impl Patrol<'_> {
     fn round(&mut self, rounds: &mut Rounds, job: Option<&Job>) -> Option<Cause> {
         let now = Instant::now();
         let answer = self.gpus.answer();
-        let due = rounds.looking.is_none() && (now >= rounds.next || self.is_urgent(rounds));
+        // Whether the host cannot wait for the GPUs, nor for the next look to come due.
+        let urgent = now >= rounds.glance && self.glance(rounds) && !rounds.alarmed;
+        let due = now >= rounds.next || urgent;
         let since = match rounds.looking {
             Some(since) => since,
             None if due => {
@@ -159,7 +165,14 @@ impl Patrol<'_> {
         };
         rounds.looking = Some(since);
         let late = now >= rounds.asked + self.settings.gpu_timeout;
-        let reading = self.look(late, answer, rounds, job)?;
+        let gpus = self.answered(late, urgent, answer)?;
+        let (host, job_now) = (self.host(HostWanted::ALL), self.job(job));
+        let reading = Reading {
+            gpus,
+            host,
+            job: job_now,
+        };
+        self.glanced(rounds, &reading.host);
         rounds.looking = None;
         rounds.looks += 1;
         rounds.next =
@@ -182,17 +195,17 @@ impl Patrol<'_> {
         cause
     }
 
-    /// Whether the host cannot wait for the next look to come due.
-    fn is_urgent(&mut self, rounds: &mut Rounds) -> bool {
-        let host = self.glance(rounds);
-        !rounds.alarmed && self.watch.host_aborts(self.started.elapsed(), &host)
+    /// A short look at the host alone: whether it is past a limit.
+    fn glance(&mut self, rounds: &mut Rounds) -> bool {
+        let host = self.host(self.watch.host_wanted());
+        self.glanced(rounds, &host);
+        self.watch.host_aborts(self.started.elapsed(), &host)
     }
 
-    fn glance(&mut self, rounds: &mut Rounds) -> HostReading {
-        let host = self.host();
+    /// The less memory is left, the sooner it is looked at again.
+    fn glanced(&self, rounds: &mut Rounds, host: &HostReading) {
         let most = HOST_LOOK.min(self.settings.interval / 2);
-        rounds.glance = self.watch.glance(&host, most);
-        host
+        rounds.glance = Instant::now() + self.watch.glance(host, most);
     }
 
     /// Writes a decision down.
@@ -208,7 +221,7 @@ impl Patrol<'_> {
     /// Looks on while a job is stopped, at everything, and says whether it can no longer be waited
     /// for.
     pub(super) fn cannot_wait(&mut self) -> bool {
-        let host = self.host();
+        let host = self.host(HostWanted::ALL);
         let now = Instant::now();
         let interval = self.settings.interval;
         let due = *self.grace.get_or_insert(now + interval);
@@ -245,10 +258,11 @@ impl Patrol<'_> {
         is_worse
     }
 
-    fn host(&mut self) -> HostReading {
-        let mut host = (self.host)();
-        let share = |g: &gpuc_core::safety::GroupReading| g.held_mib / g.limit_mib;
-        let own = self.groups.as_ref().and_then(nearest);
+    fn host(&mut self, wanted: HostWanted) -> HostReading {
+        let mut host = (self.host)(wanted);
+        let share = |g: &GroupReading| g.held_mib / g.limit_mib;
+        let own = self.groups.as_mut().filter(|_| wanted.groups);
+        let own = own.and_then(nearest);
         host.group = host
             .group
             .into_iter()
@@ -290,33 +304,31 @@ impl Patrol<'_> {
         };
         let why = "not asked again in time".to_owned();
         let gpus = gpus.unwrap_or(GpuReadings::NotAwaited(why));
-        let (host, job) = (self.host(), self.job(job));
+        let (host, job) = (self.host(self.watch.host_wanted()), self.job(job));
         self.watch.confirms(report, &Reading { gpus, host, job })
     }
 
-    /// A reading, as soon as there is one to be had or to be given up.
-    fn look(
-        &mut self,
+    /// What the GPUs say, as soon as that is to be had or to be given up.
+    fn answered(
+        &self,
         late: bool,
+        urgent: bool,
         answer: Option<GpuReadings>,
-        rounds: &mut Rounds,
-        job: Option<&Job>,
-    ) -> Option<Reading> {
-        let host = self.glance(rounds);
-        let gpus = if let Some(answer) = answer {
+    ) -> Option<GpuReadings> {
+        if answer.is_some() {
             answer
-        } else if self.watch.host_aborts(self.started.elapsed(), &host) {
-            GpuReadings::NotAwaited("GPUs not waited for: host memory is past its limit".to_owned())
+        } else if urgent {
+            let why = "GPUs not waited for: host memory is past its limit";
+            Some(GpuReadings::NotAwaited(why.to_owned()))
         } else if self.gpus.is_gone() {
-            GpuReadings::Failed("asking the GPUs failed inside the watchdog".to_owned())
+            let why = "asking the GPUs failed inside the watchdog";
+            Some(GpuReadings::Failed(why.to_owned()))
         } else if late {
             let s = self.settings.gpu_timeout.as_secs_f64();
-            GpuReadings::Failed(format!("no answer within {s} s"))
+            Some(GpuReadings::Failed(format!("no answer within {s} s")))
         } else {
-            return None;
-        };
-        let job = self.job(job);
-        Some(Reading { gpus, host, job })
+            None
+        }
     }
 
     fn take(&mut self, reading: &Reading) -> Report {
@@ -348,7 +360,7 @@ impl Patrol<'_> {
         let gpus = self.gpus.answer().unwrap_or_else(|| {
             GpuReadings::NotAwaited("GPUs not waited for: the job had ended".to_owned())
         });
-        let (host, job) = (self.host(), self.job(Some(job)));
+        let (host, job) = (self.host(HostWanted::ALL), self.job(Some(job)));
         self.take(&Reading { gpus, host, job });
     }
 }
@@ -396,13 +408,13 @@ mod tests {
         settings: &'a Settings,
         signals: &'a Signals,
         gpus: impl FnMut() -> GpuReadings + Send + 'static,
-        host: impl FnMut() -> HostReading + 'a,
+        mut host: impl FnMut() -> HostReading + 'a,
     ) -> Patrol<'a> {
         Patrol {
             settings,
             signals,
             gpus: Worker::start("gpus", gpus).unwrap(),
-            host: Box::new(host),
+            host: Box::new(move |_| host()),
             groups: None,
             job: None,
             grace: None,

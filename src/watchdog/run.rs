@@ -9,14 +9,14 @@ use std::time::Duration;
 use gpuc_core::document::{Breach, Peaks};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
-use gpuc_core::safety::{Action, HostReading};
+use gpuc_core::safety::Action;
 use gpuc_core::units::round_to;
 use gpuc_rig::host::Groups;
 use gpuc_rig::supervise::{Cgroup, Ended, Job, Protection, SpawnError, Stop, Stopped, Streams};
 use gpuc_show::text;
 
 use super::output::{Outputs, rendered, say};
-use super::patrol::{Cause, Patrol};
+use super::patrol::{Cause, Host, Patrol};
 use super::remedies::Remedies;
 use super::settings::{JobSettings, Settings};
 use super::{patrol, stopped_by, take_over};
@@ -29,10 +29,7 @@ const HEAD_START: Duration = Duration::from_secs(2);
 /// How long what a job leaves behind may take to end by itself.
 const LINGER: Duration = Duration::from_secs(2);
 
-pub(super) fn supervise<'a>(
-    settings: &'a Settings,
-    host: Box<dyn FnMut() -> HostReading + 'a>,
-) -> Result<Exit, Fault> {
+pub(super) fn supervise<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Exit, Fault> {
     let Some(wanted) = &settings.job else {
         return Err(Fault::new(
             Code::RuntimeUnexpected,
@@ -290,6 +287,8 @@ fn stopping((how, ended): (Stopped, Option<Ended>)) -> String {
 mod tests {
     use clap::Parser as _;
 
+    use gpuc_core::safety::HostReading;
+
     use super::*;
     use crate::watchdog::args::Args;
 
@@ -310,7 +309,7 @@ mod tests {
         ];
         let settings = Settings::of(Args::try_parse_from(all).unwrap()).unwrap();
         let started = pid.clone();
-        let host = Box::new(move || {
+        let host = Box::new(move |_| {
             let runs = std::fs::read_to_string(&started).is_ok_and(|s| s.ends_with('\n'));
             assert!(!runs, "on purpose");
             HostReading::default()

@@ -4,6 +4,7 @@
  * GPUC_STUB_, then in the file <this library>.conf, lines of KEY=value, read anew at each call so
  * that a test can change a reading while a job runs. FAIL_KEY=code makes a call fail with NVML's
  * code (3 not supported, 9 driver not loaded, 15 GPU lost, 999 unknown), HANG_KEY=1 never return.
+ * Where DRIVER changes, the driver was loaded anew: it is lost until the library is begun anew.
  *
  * -DNO_MEMORY_V2 leaves out what drivers before R510 lack, -DFEW_SYMBOLS all that is not needed
  * to count GPUs and to read their memory. -DFIXED looks nothing up: 8 GPUs that answer at once, for
@@ -94,12 +95,18 @@ static u64 gpus(void) {
   return n > 64 ? 64 : n;
 }
 
-nvml_return nvmlInit_v2(void) { TROUBLE(NULL, "INIT"); return 0; }
+static u64 users, driver;
+nvml_return nvmlInit_v2(void) {
+  TROUBLE(NULL, "INIT");
+  if (!users++) driver = number(NULL, "", "DRIVER", 0);
+  return 0;
+}
 #ifndef FEW_SYMBOLS
-nvml_return nvmlShutdown(void) { return 0; }
+nvml_return nvmlShutdown(void) { if (users) users--; return 0; }
 #endif
 nvml_return nvmlDeviceGetCount_v2(unsigned *n) {
   TROUBLE(NULL, "COUNT");
+  if (driver != number(NULL, "", "DRIVER", 0)) return 1;
   *n = (unsigned)gpus();
   return 0;
 }

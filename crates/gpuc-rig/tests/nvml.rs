@@ -255,3 +255,26 @@ fn one_of_eight_that_hangs_is_pending_and_then_missing_and_keeps_nobody_waiting(
     let why = later[3].power_w.clone().unwrap_err();
     assert_eq!(why, "NVML did not answer within 0.3 s");
 }
+
+#[test]
+fn a_driver_that_was_loaded_anew_is_begun_anew() {
+    let Some((mut probe, library)) = probe(&[], "GPUS=2\n0_XID=79\n", PATIENT) else {
+        return;
+    };
+    probe.watch(FURTHER);
+    assert_eq!(probe.live().unwrap()[0].xids, [79]);
+    let mut conf = library.into_os_string();
+    conf.push(".conf");
+    std::fs::write(conf, "GPUS=3\n0_XID=79\nDRIVER=1\n").unwrap();
+    assert!(matches!(probe.live(), Err(ProbeError::Failed { .. })));
+    let begun = Instant::now();
+    probe.renew();
+    let mut gpus = probe.live();
+    while gpus.is_err() && begun.elapsed() < PATIENT {
+        gpus = probe.live();
+    }
+    let gpus = gpus.unwrap();
+    assert_eq!((gpus.len(), &gpus[0].temp_c), (3, &Ok(61.0)));
+    // What it keeps of each GPU is new as well: the stand-in tells its error once for each.
+    assert_eq!(gpus[0].xids, [79]);
+}

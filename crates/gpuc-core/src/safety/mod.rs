@@ -19,6 +19,8 @@ pub use evaluate::{judge, sample};
 pub use hold::Durations;
 pub use limit::{Limit, MOST_MIB};
 pub use planned::{PlannedError, planned};
-pub use reading::{GpuReading, GpuReadings, GroupReading, HostReading, JobReading, Reading};
+pub use reading::{
+    GpuReading, GpuReadings, GroupReading, HostReading, HostWanted, JobReading, Reading,
+};
 pub use thresholds::{Config, ConfigError, LONGEST_S, Limits, config};
 pub use watch::{Blindness, Watch};

@@ -51,6 +51,23 @@ pub struct GroupReading {
     pub held_mib: f64,
 }
 
+/// What is read of the host beside its memory and swap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostWanted {
+    /// How long tasks wait for memory.
+    pub pressure: bool,
+    /// The control groups.
+    pub groups: bool,
+}
+
+impl HostWanted {
+    /// Everything.
+    pub const ALL: Self = Self {
+        pressure: true,
+        groups: true,
+    };
+}
+
 /// The host's memory.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostReading {

@@ -7,7 +7,7 @@ use super::headroom;
 use super::hold::{Durations, Hold};
 use super::job::JobVram;
 use super::limit::Limit;
-use super::reading::{GpuReading, GpuReadings, HostReading, JobReading, Reading};
+use super::reading::{GpuReading, GpuReadings, HostReading, HostWanted, JobReading, Reading};
 use crate::document::{Breach, Level, LogLine, Peaks, Report, Safety, Sample, Thresholds};
 use crate::units::round_to;
 
@@ -154,6 +154,14 @@ impl Watch {
         };
         let mut aborts = report.breaches.iter().filter(|b| b.level == Level::Abort);
         aborts.any(still)
+    }
+
+    /// What a glance at the host has to read, for the limits in force.
+    pub fn host_wanted(&self) -> HostWanted {
+        HostWanted {
+            pressure: self.thresholds.psi_full_avg10_max.is_some(),
+            groups: self.thresholds.cgroup_mem_pct_max.is_some(),
+        }
     }
 
     /// How long the host may be left alone, at the fastest that memory can fill up to a limit.

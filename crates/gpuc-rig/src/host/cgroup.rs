@@ -5,6 +5,12 @@
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::kept::Kept;
+
+/// How long a limit is taken to stay as it was read: it is set by hand.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// The tightest limit on the way from our own group to the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,10 +22,9 @@ pub struct Allowance {
 }
 
 /// The control groups that may limit memory, from one to the root of their tree.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Groups {
-    version: Version,
-    folders: Vec<PathBuf>,
+    levels: Vec<Level>,
 }
 
 impl Groups {
@@ -42,22 +47,20 @@ impl Groups {
         };
         let folders = own.ancestors().take_while(|level| level.starts_with(&top));
         Some(Self {
-            version,
-            folders: folders.map(Path::to_owned).collect(),
+            levels: folders.map(|folder| Level::of(version, folder)).collect(),
         })
     }
 
     /// One group of version 2 and none above it.
     pub fn only(folder: &Path) -> Self {
         Self {
-            version: Version::Two,
-            folders: vec![folder.to_owned()],
+            levels: vec![Level::of(Version::Two, folder)],
         }
     }
 
     /// The limits in force now, and what they leave.
-    pub fn limits(&self) -> impl Iterator<Item = Allowance> {
-        self.folders.iter().filter_map(|f| self.version.level(f))
+    pub fn limits(&mut self) -> impl Iterator<Item = Allowance> {
+        self.levels.iter_mut().filter_map(Level::allowance)
     }
 }
 
@@ -132,37 +135,63 @@ fn unescape(path: &str) -> String {
     out + rest
 }
 
-impl Version {
-    fn level(self, folder: &Path) -> Option<Allowance> {
-        let number = |file: &str| {
-            fs::read_to_string(folder.join(file))
-                .ok()?
-                .trim()
-                .parse::<u64>()
-                .ok()
+/// One group on the way.
+#[derive(Debug)]
+struct Level {
+    version: Version,
+    limits: Vec<Kept>,
+    stat: Kept,
+    in_use: Kept,
+    /// The limit, if there is one, and when that was read.
+    limit: Option<(Instant, Option<u64>)>,
+}
+
+impl Level {
+    fn of(version: Version, folder: &Path) -> Self {
+        let kept = |name: &&str| Kept::new(folder.join(name));
+        let (limits, in_use): (&[&str], _) = match version {
+            Version::One => (&["memory.limit_in_bytes"], "memory.usage_in_bytes"),
+            // Above `memory.high` a group is slowed to a crawl.
+            Version::Two => (&["memory.max", "memory.high"], "memory.current"),
         };
-        // "max" is no number, so no limit. Above `memory.high` a group is slowed to a crawl.
-        let (limit, in_use) = match self {
-            Self::One => (number("memory.limit_in_bytes")?, "memory.usage_in_bytes"),
-            Self::Two => {
-                let limits = [number("memory.max"), number("memory.high")];
-                (limits.into_iter().flatten().min()?, "memory.current")
-            }
-        };
-        // Version 1 writes "no limit" as the largest multiple of a page.
-        if limit >= 1 << 62 {
-            return None;
+        Self {
+            version,
+            limits: limits.iter().map(kept).collect(),
+            stat: kept(&"memory.stat"),
+            in_use: kept(&in_use),
+            limit: None,
         }
-        let held = fs::read_to_string(folder.join("memory.stat"))
+    }
+
+    fn allowance(&mut self) -> Option<Allowance> {
+        let limit = self.limit()?;
+        let held = self
+            .stat
+            .read()
             .ok()
-            .and_then(|stat| self.held(&stat))
-            .or_else(|| number(in_use));
+            .and_then(|stat| self.version.held(&stat))
+            .or_else(|| self.in_use.number());
         Some(Allowance {
             limit,
             left: limit.saturating_sub(held.unwrap_or(0)),
         })
     }
 
+    fn limit(&mut self) -> Option<u64> {
+        match self.limit {
+            Some((read, limit)) if read.elapsed() < SETTLED => limit,
+            _ => {
+                // "max" is no number, so no limit; version 1 writes the largest multiple of a page.
+                let limits = self.limits.iter_mut().filter_map(Kept::number);
+                let limit = limits.min().filter(|limit| *limit < 1 << 62);
+                self.limit = Some((Instant::now(), limit));
+                limit
+            }
+        }
+    }
+}
+
+impl Version {
     /// Bytes that cannot be given back without swapping, from memory.stat.
     fn held(self, stat: &str) -> Option<u64> {
         let value = |key: &str| {

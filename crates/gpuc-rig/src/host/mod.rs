@@ -4,6 +4,7 @@ mod bandwidth;
 mod cgroup;
 mod clock;
 mod dmi;
+mod kept;
 mod layout;
 mod memory;
 mod platform;

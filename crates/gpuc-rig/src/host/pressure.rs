@@ -1,19 +1,23 @@
 //! Host memory as the watchdog reads it, many times a minute and never slowly.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gpuc_core::document::MemSource;
-use gpuc_core::safety::{GroupReading, HostReading};
+use gpuc_core::safety::{GroupReading, HostReading, HostWanted};
 use gpuc_core::units::mib;
 
 use super::cgroup::{Allowance, Groups};
+#[cfg(target_os = "linux")]
+use super::kept::Kept;
 use super::platform;
 
 /// Where host memory is read, and whose it is.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct HostPressure {
-    #[cfg_attr(not(target_os = "linux"), expect(dead_code))]
-    root: PathBuf,
+    #[cfg(target_os = "linux")]
+    memory: Kept,
+    #[cfg(target_os = "linux")]
+    pressure: Kept,
     source: Option<MemSource>,
     groups: Option<Groups>,
 }
@@ -29,20 +33,24 @@ impl HostPressure {
             _ => None,
         };
         Self {
-            root: root.to_owned(),
+            #[cfg(target_os = "linux")]
+            memory: Kept::new(root.join("proc/meminfo")),
+            #[cfg(target_os = "linux")]
+            pressure: Kept::new(root.join("proc/pressure/memory")),
             source,
             groups: Groups::around(root),
         }
     }
 
-    /// Reads it now.
-    pub fn read(&self) -> HostReading {
+    /// Reads what is wanted of it now.
+    pub fn read(&mut self, wanted: HostWanted) -> HostReading {
+        let groups = self.groups.as_mut().filter(|_| wanted.groups);
         let mut reading = HostReading {
             source: self.source,
-            group: self.groups.as_ref().and_then(nearest),
+            group: groups.and_then(nearest),
             ..HostReading::default()
         };
-        match self.memory(&mut reading) {
+        match self.memory(wanted, &mut reading) {
             Ok(()) if reading.total_mib.is_none() || reading.avail_mib.is_none() => {
                 let note = "the system does not say how much memory is left";
                 reading.notes.push(note.into());
@@ -58,12 +66,15 @@ impl HostPressure {
     }
 
     #[cfg(target_os = "linux")]
-    fn memory(&self, reading: &mut HostReading) -> Result<(), String> {
-        let pressure = std::fs::read_to_string(self.root.join("proc/pressure/memory"));
-        reading.psi_full_avg10 = pressure.ok().and_then(|text| full_avg10(&text));
-        let path = self.root.join("proc/meminfo");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| format!("{} cannot be read ({e})", path.display()))?;
+    fn memory(&mut self, wanted: HostWanted, reading: &mut HostReading) -> Result<(), String> {
+        if wanted.pressure {
+            let pressure = self.pressure.read();
+            reading.psi_full_avg10 = pressure.ok().and_then(|text| full_avg10(&text));
+        }
+        let text = self
+            .memory
+            .read()
+            .map_err(|e| format!("{} cannot be read ({e})", self.memory.path().display()))?;
         reading.total_mib = meminfo(&text, "MemTotal:");
         reading.avail_mib = meminfo(&text, "MemAvailable:");
         reading.swap_total_mib = meminfo(&text, "SwapTotal:");
@@ -73,7 +84,7 @@ impl HostPressure {
 
     #[cfg(not(target_os = "linux"))]
     #[allow(clippy::unused_self, reason = "Linux reads files below its root")]
-    fn memory(&self, reading: &mut HostReading) -> Result<(), String> {
+    fn memory(&mut self, _: HostWanted, reading: &mut HostReading) -> Result<(), String> {
         let memory = super::HostMemory::read().map_err(|e| e.to_string())?;
         reading.total_mib = Some(mib(memory.total));
         reading.avail_mib = Some(mib(memory.available));
@@ -82,7 +93,7 @@ impl HostPressure {
 }
 
 /// The group that is nearest its limit, where one has a limit.
-pub fn nearest(groups: &Groups) -> Option<GroupReading> {
+pub fn nearest(groups: &mut Groups) -> Option<GroupReading> {
     let share = |a: &Allowance| a.left as f64 / a.limit.max(1) as f64;
     let nearest = groups
         .limits()
@@ -130,20 +141,20 @@ mod tests {
     fn meminfo_is_read_in_mib_and_names_its_source() {
         let text = "MemTotal:       65536000 kB\nMemFree: 1 kB\nMemAvailable:    2048512 kB\n";
         let linux = root(&[("proc/meminfo", text)]);
-        let r = HostPressure::new(linux.path()).read();
+        let r = HostPressure::new(linux.path()).read(HostWanted::ALL);
         assert_eq!((r.total_mib, r.avail_mib), (Some(64000.0), Some(2000.5)));
         assert_eq!((r.source, r.notes.len()), (Some(MemSource::Linux), 0));
         let wsl = root(&[
             ("proc/meminfo", text),
             ("proc/version", "Linux 6.6-microsoft-WSL2"),
         ]);
-        let r = HostPressure::new(wsl.path()).read();
+        let r = HostPressure::new(wsl.path()).read(HostWanted::ALL);
         assert_eq!((r.source, r.notes.len()), (Some(MemSource::Wsl2Vm), 1));
     }
 
     #[test]
     fn swap_pressure_and_the_control_group_are_read_too() {
-        let r = root(&[
+        let dir = root(&[
             (
                 "proc/meminfo",
                 "MemTotal: 2048 kB\nSwapTotal: 4096 kB\nSwapFree: 1024 kB\n",
@@ -165,7 +176,7 @@ mod tests {
             ),
             ("sys/fs/cgroup/a/b/memory.max", "max\n"),
         ]);
-        let r = HostPressure::new(r.path()).read();
+        let r = HostPressure::new(dir.path()).read(HostWanted::ALL);
         assert_eq!((r.swap_total_mib, r.swap_free_mib), (Some(4.0), Some(1.0)));
         assert_eq!(r.psi_full_avg10, Some(2.5));
         // The page cache can be given back.
@@ -174,6 +185,9 @@ mod tests {
             held_mib: 50.0,
         };
         assert_eq!(r.group, Some(group));
+        let little = HostPressure::new(dir.path()).read(HostWanted::default());
+        assert_eq!((little.psi_full_avg10, little.group), (None, None));
+        assert_eq!(little.swap_free_mib, Some(1.0));
         for text in [
             "",
             "full",
@@ -190,7 +204,7 @@ mod tests {
     fn what_cannot_be_read_is_missing_with_its_reason() {
         let old = root(&[("proc/meminfo", "MemTotal: 100 kB\n")]);
         for (dir, total) in [(old, Some(100.0 / 1024.0)), (root(&[]), None)] {
-            let r = HostPressure::new(dir.path()).read();
+            let r = HostPressure::new(dir.path()).read(HostWanted::ALL);
             assert_eq!((r.total_mib, r.avail_mib, r.notes.len()), (total, None, 1));
         }
     }

@@ -1,59 +1,33 @@
-//! What the GPUs are doing now, by NVML: each asked in a thread of its own, so that one that hangs
-//! hides no other.
+//! What the GPUs are doing now, by NVML: each asked apart, so that one that hangs hides no other.
 
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nvml_wrapper::Nvml;
 
+use super::askers::{Askers, Question};
 use super::live::{Senses, fill};
-use super::nvml::{Found, Slot, TOOL, why};
+use super::nvml::{Found, Slot, TOOL, renew, why};
 use super::probe::{Live, ProbeError, Watched};
-
-/// Enough for the calls into a driver, and not so much that many threads are felt where memory is
-/// locked.
-const STACK: usize = 256 << 10;
 
 const NO_THREAD: &str = "no thread can be started to ask it";
 
-/// What a thread has to say.
+/// What has been found out.
+#[derive(Debug)]
 enum Answer {
     /// This GPU's readings are in their place.
     Card(usize),
     /// How many GPUs there are.
     Count(Result<u32, String>),
-}
-
-/// A thread that asks one thing over and over.
-#[derive(Debug)]
-struct Asker {
-    ask: Sender<()>,
-    /// Since when an answer is owed.
-    asked: Option<Instant>,
-}
-
-impl Asker {
-    fn start(name: String, mut answer: impl FnMut() -> bool + Send + 'static) -> Option<Self> {
-        let (ask, inbox) = mpsc::channel::<()>();
-        let work = move || while inbox.recv().is_ok() && answer() {};
-        let thread = thread::Builder::new().name(name).stack_size(STACK);
-        thread.spawn(work).ok()?;
-        Some(Self { ask, asked: None })
-    }
-
-    /// Asks, unless an answer is still owed.
-    fn ask(&mut self, now: Instant) {
-        if self.asked.is_none() && self.ask.send(()).is_ok() {
-            self.asked = Some(now);
-        }
-    }
+    /// The driver was begun anew, if that could be done.
+    Renewed(Result<(), String>),
 }
 
 #[derive(Debug)]
 struct Card {
-    asker: Asker,
+    /// Since when an answer is owed.
+    asked: Option<Instant>,
+    senses: Arc<Mutex<Senses>>,
     /// The readings of this one GPU.
     found: Found<Live>,
     /// What it has said since that was last handed out.
@@ -66,6 +40,31 @@ impl Card {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.first().cloned()
     }
+
+    /// Asks for it from now on; what it says until then is what is `pending`.
+    fn question(
+        &mut self,
+        index: u32,
+        begun: Instant,
+        nvml: &'static Nvml,
+        pending: &Live,
+    ) -> Question<Answer> {
+        self.asked = Some(begun);
+        let (found, senses) = (Arc::clone(&self.found), Arc::clone(&self.senses));
+        *found.lock().unwrap_or_else(PoisonError::into_inner) = vec![pending.clone()];
+        Box::new(move || {
+            let slot = Slot::new(&found, 0);
+            match nvml.device_by_index(index) {
+                Ok(device) => {
+                    // Nobody else asks this card before the answer is there.
+                    let mut senses = senses.lock().unwrap_or_else(PoisonError::into_inner);
+                    fill(&device, &slot, &mut senses);
+                }
+                Err(e) => slot.set(|live| *live = Live::missing(&why(&e))),
+            }
+            Answer::Card(index as usize)
+        })
+    }
 }
 
 /// All GPUs that one NVML knows.
@@ -74,35 +73,30 @@ pub(super) struct Cards {
     nvml: &'static Nvml,
     deadline: Duration,
     watched: Watched,
-    counter: Option<Asker>,
+    askers: Askers<Answer>,
+    /// Since when their number is owed.
+    counting: Option<Instant>,
+    /// Whether the driver is being begun anew.
+    renewing: bool,
     /// How many there are, as far as is known.
     count: Option<usize>,
     /// Why they could not be counted, when they last were.
     uncounted: Option<String>,
     known: Vec<Card>,
-    answers: Receiver<Answer>,
-    outbox: Sender<Answer>,
 }
 
 impl Cards {
     pub(super) fn new(nvml: &'static Nvml, deadline: Duration) -> Self {
-        let (outbox, answers) = mpsc::channel();
-        let count = outbox.clone();
-        let counter = Asker::start("gpu-count".into(), move || {
-            let counted = nvml.device_count().map_err(|e| why(&e));
-            count.send(Answer::Count(counted)).is_ok()
-        });
-        let uncounted = counter.is_none().then(|| NO_THREAD.to_owned());
         Self {
             nvml,
             deadline,
             watched: Watched::default(),
-            counter,
+            askers: Askers::new(),
+            counting: None,
+            renewing: false,
             count: None,
-            uncounted,
+            uncounted: None,
             known: Vec::new(),
-            answers,
-            outbox,
         }
     }
 
@@ -111,49 +105,81 @@ impl Cards {
         self.watched = watched;
     }
 
+    /// Begins the driver anew, where nobody is still waiting for it.
+    pub(super) fn renew(&mut self) {
+        if self.is_waited_for(|_| true) || self.renewing {
+            return;
+        }
+        let (nvml, known) = (self.nvml, std::mem::take(&mut self.known));
+        let question: Question<Answer> = Box::new(move || {
+            // They hold on to what the driver gave them.
+            drop(known);
+            Answer::Renewed(renew(nvml))
+        });
+        self.renewing = true;
+        self.count = None;
+        self.askers.ask([question]);
+    }
+
+    /// Whether somebody owes an answer to a question of such a moment.
+    fn is_waited_for(&self, of: impl Fn(Instant) -> bool) -> bool {
+        let cards = self.known.iter().filter_map(|card| card.asked);
+        cards.chain(self.counting).any(of)
+    }
+
     /// Asks all that owe no answer. Once one has answered, the others are waited for until
     /// `patience` is over; before that, as long as a round may last.
     pub(super) fn live(&mut self, patience: Duration) -> Result<Vec<Live>, ProbeError> {
         let begun = Instant::now();
-        while let Ok(answer) = self.answers.try_recv() {
+        for answer in self.askers.heard() {
             self.take(answer, None);
         }
-        if let Some(counter) = &mut self.counter {
-            counter.ask(begun);
+        if self.renewing {
+            return Err(failed("it is being begun anew"));
         }
-        for card in &mut self.known {
-            card.asker.ask(begun);
+        let mut questions: Vec<Question<Answer>> = Vec::new();
+        if self.counting.is_none() {
+            self.counting = Some(begun);
+            let nvml = self.nvml;
+            questions.push(Box::new(move || {
+                Answer::Count(nvml.device_count().map_err(|e| why(&e)))
+            }));
         }
-        loop {
-            let open = |asker: &Asker| asker.asked == Some(begun);
-            if !self
-                .counter
-                .iter()
-                .chain(self.known.iter().map(|c| &c.asker))
-                .any(open)
-            {
-                break;
-            }
+        questions.extend(self.questions(begun));
+        if !self.askers.ask(questions) {
+            return Err(failed(NO_THREAD));
+        }
+        while self.is_waited_for(|asked| asked == begun) {
             let some = self.known.iter().any(|c| c.fresh.is_some());
             let lasts = if some {
                 patience.min(self.deadline)
             } else {
                 self.deadline
             };
-            let left = (begun + lasts).saturating_duration_since(Instant::now());
-            match self.answers.recv_timeout(left) {
-                Ok(answer) => self.take(answer, Some(begun)),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            if begun.elapsed() >= lasts {
+                break;
+            }
+            for answer in self.askers.answers(begun + lasts) {
+                self.take(answer, Some(begun));
             }
         }
         self.collect(begun)
+    }
+
+    /// About each card that owes no answer.
+    fn questions(&mut self, begun: Instant) -> Vec<Question<Answer>> {
+        let (nvml, pending) = (self.nvml, Live::missing(&hung(self.deadline).to_string()));
+        let all = (0..).zip(&mut self.known);
+        let idle = all.filter(|(_, card)| card.asked.is_none());
+        idle.map(|(index, card)| card.question(index, begun, nvml, &pending))
+            .collect()
     }
 
     fn take(&mut self, answer: Answer, round: Option<Instant>) {
         match answer {
             Answer::Card(index) => {
                 if let Some(card) = self.known.get_mut(index) {
-                    let asked = card.asker.asked.take();
+                    let asked = card.asked.take();
                     // What was begun too long ago says little about now.
                     if asked.is_some_and(|t| t.elapsed() <= self.deadline) {
                         card.fresh = card.so_far();
@@ -161,60 +187,44 @@ impl Cards {
                 }
             }
             Answer::Count(counted) => {
-                if let Some(counter) = &mut self.counter {
-                    counter.asked = None;
-                }
+                self.counting = None;
                 match counted {
                     Ok(count) => {
                         self.uncounted = None;
                         self.count = usize::try_from(count).ok();
-                        self.make_room(count, round);
+                        self.make_room(round);
                     }
                     Err(why) => self.uncounted = Some(why),
                 }
             }
+            Answer::Renewed(done) => {
+                self.renewing = false;
+                self.uncounted = done.err();
+            }
         }
     }
 
-    /// A thread for each GPU that has none yet.
-    fn make_room(&mut self, count: u32, round: Option<Instant>) {
-        let so_far = u32::try_from(self.known.len()).unwrap_or(u32::MAX);
-        for index in so_far..count {
-            let (nvml, deadline) = (self.nvml, self.deadline);
-            let found = Found::default();
-            let (shared, outbox) = (Arc::clone(&found), self.outbox.clone());
-            let mut senses = Senses::new(self.watched);
-            let pending = Live::missing(&hung(deadline).to_string());
-            let asker = Asker::start(format!("gpu-{index}"), move || {
-                let mut place = shared.lock().unwrap_or_else(PoisonError::into_inner);
-                place.clear();
-                place.push(pending.clone());
-                drop(place);
-                let slot = Slot::new(&shared, 0);
-                match nvml.device_by_index(index) {
-                    Ok(device) => fill(&device, &slot, &mut senses),
-                    Err(e) => slot.set(|live| *live = Live::missing(&why(&e))),
-                }
-                outbox.send(Answer::Card(index as usize)).is_ok()
-            });
-            let Some(mut asker) = asker else { return };
-            if let Some(begun) = round {
-                asker.ask(begun);
-            }
-            self.known.push(Card {
-                asker,
-                found,
-                fresh: None,
-            });
+    /// A place for each GPU that has none yet.
+    fn make_room(&mut self, round: Option<Instant>) {
+        let count = self.count.unwrap_or_default();
+        if count <= self.known.len() {
+            return;
+        }
+        self.known.resize_with(count, || Card {
+            asked: None,
+            senses: Arc::new(Mutex::new(Senses::new(self.watched))),
+            found: Found::default(),
+            fresh: None,
+        });
+        if let Some(begun) = round {
+            let questions = self.questions(begun);
+            self.askers.ask(questions);
         }
     }
 
     fn collect(&mut self, begun: Instant) -> Result<Vec<Live>, ProbeError> {
         if let Some(why) = &self.uncounted {
-            return Err(ProbeError::Failed {
-                tool: TOOL,
-                why: why.clone(),
-            });
+            return Err(failed(why));
         }
         let Some(count) = self.count else {
             return Err(hung(self.deadline));
@@ -222,7 +232,7 @@ impl Cards {
         let deadline = self.deadline;
         let live = |card: &mut Card| {
             let told = card.fresh.take().or_else(|| {
-                let asked = card.asker.asked?;
+                let asked = card.asked?;
                 let pending = asked.elapsed() < deadline;
                 // What it said before it fell silent is new still in the round that asked.
                 let live = card.so_far().filter(|_| pending || asked == begun)?;
@@ -230,13 +240,15 @@ impl Cards {
             });
             told.unwrap_or_else(|| Live::missing(&hung(deadline).to_string()))
         };
-        let mut all: Vec<Live> = self.known.iter_mut().take(count).map(live).collect();
-        // One for which no thread could be had.
-        all.resize_with(count, || Live::missing(NO_THREAD));
-        Ok(all)
+        Ok(self.known.iter_mut().take(count).map(live).collect())
     }
 }
 
 fn hung(after: Duration) -> ProbeError {
     ProbeError::Hung { tool: TOOL, after }
+}
+
+fn failed(why: &str) -> ProbeError {
+    let why = why.to_owned();
+    ProbeError::Failed { tool: TOOL, why }
 }

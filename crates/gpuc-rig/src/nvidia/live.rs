@@ -21,6 +21,7 @@ const SELDOM: Duration = Duration::from_secs(1);
 const UNKNOWN_XID: u64 = 999;
 
 /// What is remembered of one GPU from round to round.
+#[derive(Debug)]
 pub(super) struct Senses {
     watched: Watched,
     /// Where its errors arrive, where the driver tells them.

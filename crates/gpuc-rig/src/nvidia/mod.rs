@@ -2,6 +2,7 @@
 //!
 //! A reading that is missing keeps the reason why; none is ever replaced by 0 or a guess.
 
+mod askers;
 mod cards;
 pub mod cuda;
 mod details;

@@ -74,6 +74,13 @@ impl Nvml {
         }
     }
 
+    /// Begins the driver anew, where no answer is still owed.
+    pub(super) fn renew(&mut self) {
+        if self.stuck.is_none() {
+            self.cards.renew();
+        }
+    }
+
     pub(super) fn identities(&mut self) -> Result<Vec<Identity>, ProbeError> {
         let hung = ProbeError::Hung {
             tool: TOOL,
@@ -146,6 +153,25 @@ fn load(libraries: &[OsString]) -> Result<Loaded, String> {
         }
     }
     Err(reasons.join("; "))
+}
+
+/// Begins a library anew that has lost its driver: one that was unloaded, or updated.
+///
+/// No handle of a device may be in use, nor used again.
+#[allow(unsafe_code)]
+pub(super) fn renew(nvml: &nvml_wrapper::Nvml) -> Result<(), String> {
+    let begin = || {
+        let (end, begin) = (&nvml.lib().nvmlShutdown, &nvml.lib().nvmlInit_v2);
+        if let Ok(end) = end {
+            // SAFETY: the function of a library that is never unloaded, called as its header says;
+            // no handle that it makes invalid is used again. What it says is that it had lost its
+            // driver.
+            unsafe { end() };
+        }
+        // SAFETY: as above; it is what every use of the library begins with.
+        nvml_try(unsafe { nvml_sym(begin.as_ref())?() })
+    };
+    begin().map_err(|e| why(&e))
 }
 
 pub(super) fn why(e: &NvmlError) -> String {

@@ -230,6 +230,15 @@ impl Probe {
         }
     }
 
+    /// Begins the driver anew, which may have been unloaded or updated; the next answers say
+    /// whether that could be done. It does nothing where an answer is still owed.
+    pub fn renew(&mut self) {
+        match &mut self.0 {
+            Way::Nvml(nvml) => nvml.renew(),
+            Way::Smi(_) => {}
+        }
+    }
+
     /// What each GPU is.
     pub fn identities(&mut self) -> Result<Vec<Identity>, ProbeError> {
         match &mut self.0 {
