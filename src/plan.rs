@@ -14,7 +14,7 @@ use gpuc_core::model::{self, quant};
 use gpuc_core::plan::{
     Bandwidths, Frontier, Problem, Rig, RigView, Search, Subject, Wish, curve, frontier, refuse,
 };
-use gpuc_core::units::{MIB, floor_bytes};
+use gpuc_core::units::MIB;
 use gpuc_show::html::Page;
 use gpuc_show::svg;
 use gpuc_show::text::{self, PlanScreen, Terminal};
@@ -205,7 +205,7 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
                 .into(),
         );
         draw(&args, &nothing, None)?;
-        return finish(&args, nothing, None, None);
+        return finish(&args, nothing, None);
     };
     let problem = Problem {
         subject: loaded.subject(&args)?,
@@ -227,8 +227,7 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
     }
     let plan = problem.plan().map_err(Fault::from)?;
     draw(&args, &plan, Some(&problem))?;
-    let ram = problem.rig.ram.clone().ok().flatten();
-    finish(&args, plan, Some(&loaded), ram)
+    finish(&args, plan, Some(&loaded))
 }
 
 /// Draws the plan where that is asked for.
@@ -248,12 +247,7 @@ fn draw(args: &PlanArgs, plan: &Plan, problem: Option<&Problem<'_>>) -> Result<(
     Ok(())
 }
 
-fn finish(
-    args: &PlanArgs,
-    mut plan: Plan,
-    loaded: Option<&Loaded>,
-    ram: Option<f64>,
-) -> anyhow::Result<Exit> {
+fn finish(args: &PlanArgs, mut plan: Plan, loaded: Option<&Loaded>) -> anyhow::Result<Exit> {
     plan.model_repo.clone_from(&args.hf);
     plan.model_file = loaded
         .and_then(Loaded::path)
@@ -263,8 +257,6 @@ fn finish(
     if args.out.is_some() || args.emit.is_none() {
         let screen = PlanScreen {
             plan: &plan,
-            model: loaded.map(Loaded::name),
-            ram: ram.map(floor_bytes),
             launch: launch.as_deref(),
         };
         let draw = |terminal: &Terminal| text::plan(&screen, terminal);

@@ -42,7 +42,7 @@ Examples:
   llama-bench -m model.gguf -ncmoe 28 -d 0,4096,16384 -o json > bench.json
   gpu-container-receipt --plan plan.json --bench bench.json
   gpu-container-receipt --plan plan.json --bench bench.json --peaks peaks.json \\
-      --calibration-dir calibration --model-name Qwen3-30B-A3B --quant gguf-q4_k_m -o receipt.json
+      --calibration-dir calibration -o receipt.json
   gpu-container-receipt --plan plan.json --bench bench.json --peaks peaks.json --html run.html
   gpu-container-receipt --history calibration
   curl -s localhost:8080/metrics | gpu-container-receipt --plan plan.json --server -
@@ -81,13 +81,13 @@ pub struct ReceiptArgs {
     /// Take the decode row at this context depth [default: the smallest]
     #[arg(long, value_name = "TOKENS", value_parser = count)]
     depth: Option<u64>,
-    /// Name of the model, for the calibration point
+    /// Name of the model, for the calibration point [default: the plan's]
     #[arg(long, value_name = "NAME")]
     model_name: Option<String>,
-    /// Quantisation tag, for the calibration point
+    /// Quantisation tag, for the calibration point [default: the plan's]
     #[arg(long, value_name = "TAG")]
     quant: Option<String>,
-    /// Add a calibration point to this folder (with --model-name)
+    /// Add a calibration point to this folder
     #[arg(long, value_name = "DIR")]
     calibration_dir: Option<PathBuf>,
     /// Date of the measurement [default: today]

@@ -59,6 +59,22 @@ fn a_plan_that_ships_exits_0_with_flags_to_launch() {
 }
 
 #[test]
+fn a_plan_says_what_ram_it_counted_on_and_of_what_model_it_is() {
+    let plan = tool(&rig(12282, 64.0), &moe()).run().json();
+    assert_eq!(plan["ram_budget_mib"], 65536.0);
+    assert_eq!(plan["quant"], "gguf-q4_k_m");
+    let mut blind = rig(90_000, 64.0);
+    blind["hardware"]["memory"] = json!({});
+    let args = ["--model-name", "mine", "--quant", "int4"];
+    let plan = tool(&blind, &moe()).args(args).run().json();
+    assert_eq!(plan.get("ram_budget_mib"), None);
+    assert_eq!(
+        (&plan["model_name"], &plan["quant"]),
+        (&json!("mine"), &json!("int4"))
+    );
+}
+
+#[test]
 fn a_refusal_exits_3_and_still_writes_the_document() {
     let run = tool(&rig(1800, 64.0), &moe())
         .args(["-o", "plan.json"])

@@ -442,6 +442,38 @@ fn a_refused_plan_has_a_receipt_and_leaves_no_point() {
 }
 
 #[test]
+fn a_point_is_of_the_model_that_the_plan_names_unless_told_otherwise() {
+    let mut named = plan();
+    named["model_name"] = "of/the plan".into();
+    named["quant"] = "gguf-q4_k_m".into();
+    let args = ["--decode-tok-s", "20", "--calibration-dir", "cal"];
+    for (flags, file, model, quant) in [
+        (
+            &["--created", "x"][..],
+            "x_of-the-plan_n",
+            "of/the plan",
+            "gguf-q4_k_m",
+        ),
+        (
+            &["--created", "x", "--model-name", "mine", "--quant", "int4"],
+            "x_mine_n",
+            "mine",
+            "int4",
+        ),
+    ] {
+        let r = run(&named, &[&args, flags].concat()).expect_status(0);
+        let written = points(&r);
+        assert!(written[0].starts_with(file), "{written:?}");
+        let text = std::fs::read(r.path("cal").join(&written[0])).unwrap();
+        let point: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(
+            (&point["model"], &point["quant"]),
+            (&json!(model), &json!(quant))
+        );
+    }
+}
+
+#[test]
 fn peaks_and_traces_that_cannot_be_used_are_left_out_with_a_warning() {
     for text in ["", "[1]", "\"x\"", "7", "null", "{\"samples\": NaN}", "{"] {
         let r = receipt(&plan())

@@ -25,7 +25,8 @@ pub(super) fn write_back(
     let Some(dir) = &args.calibration_dir else {
         return Ok(None);
     };
-    let Some(model) = args.model_name.clone().filter(|m| !m.is_empty()) else {
+    let model = args.model_name.as_ref().or(plan.model_name.as_ref());
+    let Some(model) = model.filter(|m| !m.is_empty()).cloned() else {
         receipt
             .notes
             .push("no calibration point: --calibration-dir needs --model-name".into());
@@ -33,7 +34,7 @@ pub(super) fn write_back(
     };
     let who = Identity {
         model,
-        quant: args.quant.clone(),
+        quant: args.quant.as_ref().or(plan.quant.as_ref()).cloned(),
         created: args.created.clone().unwrap_or_else(today),
         rig: args.rig.clone(),
         source: args.source.clone(),

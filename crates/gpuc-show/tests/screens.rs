@@ -12,7 +12,6 @@ use gpuc_core::document::{
 use gpuc_core::exit::Exit;
 use gpuc_core::json::read;
 use gpuc_core::receipt::history;
-use gpuc_core::units::GIB;
 use gpuc_show::text::{self, PlanScreen, Terminal};
 use gpuc_show::view::Speed;
 use proptest::prelude::*;
@@ -63,8 +62,6 @@ fn plan(text: &str, launch: Option<&str>) -> impl Fn(&Terminal) -> String {
     move |terminal| {
         let screen = PlanScreen {
             plan: &plan,
-            model: Some("Qwen3-30B-A3B"),
-            ram: Some(26 * GIB),
             launch: launch.as_deref(),
         };
         text::plan(&screen, terminal)
@@ -208,23 +205,23 @@ proptest! {
     ) {
         let text = format!(
             r#"{{"fits": true, "verdict": "{}", "n_cpu_moe": {}, "n_moe_layers": {},
-            "vram_budget_mib": {}, "predicted_decode_tok_s": {}, "ceiling_decode_tok_s": {},
+            "vram_budget_mib": {}, "ram_budget_mib": {}, "predicted_decode_tok_s": {}, "ceiling_decode_tok_s": {},
             "predicted_band_low_tok_s": {}, "predicted_band_high_tok_s": {}, "floor_tok_s": {},
             "predicted_prefill_tok_s": {}, "message": {}, "throughput_basis": {},
             "calibration_basis": {}, "assumptions": {{"ctx_len": null, "bytes_per_weight": {}, "notes": [{}]}},
             "memory_map": [{{"device": {}, "weights_bytes": {}, "context_bytes": {}}},
                 {{"device": "host", "weights_bytes": {}, "margin_bytes": {}}}],
-            "footprint_source": "closed-form",
+            "footprint_source": "closed-form", "model_name": {},
             "remedies": [{{"kind": "quant", "change": {}, "flags": {}, "ceiling_decode_tok_s": {}}}]}}"#,
             if ship { "ship" } else { "refuse" }, "null", "3",
-            n[0], n[1], n[2], n[3], n[4], n[5], n[6],
+            n[0], n[9], n[1], n[2], n[3], n[4], n[5], n[6],
             quoted(&w[0]), quoted(&w[1]), quoted(&w[2]), n[7], quoted(&w[3]), quoted(&w[4]),
-            bytes[0], bytes[1], bytes[2], bytes[3],
+            bytes[0], bytes[1], bytes[2], bytes[3], quoted(&w[1]),
             quoted(&w[5]), quoted(&w[0]), n[8],
         );
         let plan: Plan = read(text.as_bytes()).unwrap();
         let launch = format!("llama-server -m {}", w[2]);
-        let shown = PlanScreen { plan: &plan, model: Some(&w[1]), ram: Some(bytes[3]), launch: Some(&launch) };
+        let shown = PlanScreen { plan: &plan, launch: Some(&launch) };
         check(&text::plan(&shown, &terminal), &terminal, "llama-server -m");
     }
 }

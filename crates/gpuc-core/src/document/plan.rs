@@ -63,6 +63,13 @@ pub struct Plan {
     /// VRAM that the placement uses, its margin included, MiB.
     #[serde(default, deserialize_with = "non_negative")]
     pub vram_used_mib: Option<f64>,
+    /// RAM that may be used, MiB, where that is known.
+    #[serde(
+        default,
+        deserialize_with = "non_negative",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub ram_budget_mib: Option<f64>,
     /// RAM that holds weights, MiB.
     #[serde(default, deserialize_with = "non_negative")]
     pub ram_used_mib: Option<f64>,
@@ -131,6 +138,12 @@ pub struct Plan {
     /// What would make a refused plan ship, cheapest first.
     #[serde(default)]
     pub remedies: Vec<Remedy>,
+    /// What the model is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_name: Option<String>,
+    /// Its quantisation tag, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quant: Option<String>,
     /// The weights file that was planned, its whole path; of a split model, the first file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_file: Option<String>,

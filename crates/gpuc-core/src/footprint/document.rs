@@ -69,7 +69,7 @@ impl Facts {
     }
 
     /// The file's quantisation as `--quant` takes it.
-    fn quant_tag(&self) -> Option<String> {
+    pub(crate) fn quant_tag(&self) -> Option<String> {
         let tag = format!("gguf-{}", self.quantisation?.to_lowercase());
         quant::bytes_per_weight(Some(&tag), 2.0, None)
             .is_ok()

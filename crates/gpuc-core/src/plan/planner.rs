@@ -187,6 +187,7 @@ fn blank(floor: f64) -> Plan {
         llama_flags: None,
         vram_budget_mib: None,
         vram_used_mib: None,
+        ram_budget_mib: None,
         ram_used_mib: None,
         predicted_decode_tok_s: None,
         predicted_prefill_tok_s: None,
@@ -207,6 +208,8 @@ fn blank(floor: f64) -> Plan {
         memory_map: Vec::new(),
         footprint_source: None,
         remedies: Vec::new(),
+        model_name: None,
+        quant: None,
         model_file: None,
         model_repo: None,
     }
@@ -237,6 +240,7 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         },
         vram_budget_mib: Some(round_to(budget_mib, 1)),
         vram_used_mib: Some(round_to(as_mib(chosen.needed), 1)),
+        ram_budget_mib: ram_budget(request),
         assumptions: Some(request.assumptions.clone()),
         memory_map: memory_map(request, &chosen),
         footprint_source: Some(request.footprint.source().into()),
@@ -309,6 +313,12 @@ pub(super) fn plan(request: &PlanRequest<'_>) -> Result<Plan, RigError> {
         message: Some(message),
         ..base
     })
+}
+
+/// RAM that may be used, where the profile says so.
+fn ram_budget(request: &PlanRequest<'_>) -> Option<f64> {
+    let bytes = request.ram.as_ref().ok().copied().flatten();
+    bytes.map(|bytes| round_to(as_mib(bytes), 1))
 }
 
 fn memory_map(request: &PlanRequest<'_>, chosen: &Candidate) -> Vec<DeviceMemory> {

@@ -91,6 +91,16 @@ pub enum Subject<'a> {
     },
 }
 
+impl Subject<'_> {
+    /// The tag of its quantisation, where one is known.
+    fn quant(&self) -> Option<String> {
+        match self {
+            Self::Config { model, .. } => model.quant.clone(),
+            Self::File { facts, .. } => facts.quant_tag(),
+        }
+    }
+}
+
 /// The rig's budgets and rates.
 #[derive(Debug, Clone)]
 pub struct Rig {
@@ -168,6 +178,8 @@ impl Problem<'_> {
                 .message
                 .map(|message| explain::with_help(&message, &plan.remedies));
         }
+        plan.model_name = Some(self.wish.name.clone()).filter(|name| !name.is_empty());
+        plan.quant = self.subject.quant();
         Ok(plan)
     }
 

@@ -27,6 +27,7 @@ pub(super) fn masked(value: Value) -> Value {
 /// The plan as its picture may tell it.
 pub(super) fn plan(plan: &Plan) -> Plan {
     Plan {
+        model_name: plan.model_name.as_deref().map(without_paths),
         message: plan.message.as_deref().map(without_paths),
         llama_flags: plan.llama_flags.as_deref().map(without_paths),
         ..plan.clone()

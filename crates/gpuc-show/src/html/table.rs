@@ -60,6 +60,8 @@ pub(super) fn plan(plan: &Plan) -> Vec<Row> {
         .zip(plan.predicted_band_high_tok_s);
     let count = |n: Option<u64>| n.map(|n| n.to_string());
     known(vec![
+        ("model", plan.model_name.clone()),
+        ("quantisation", plan.quant.clone()),
         ("forecast of decode", tok_s(plan.predicted_decode_tok_s)),
         (
             "its band",
@@ -72,6 +74,7 @@ pub(super) fn plan(plan: &Plan) -> Vec<Row> {
         ("-ngl", count(plan.n_gpu_layers)),
         ("VRAM that may be used", mib(plan.vram_budget_mib)),
         ("VRAM with the margin", mib(plan.vram_used_mib)),
+        ("RAM that may be used", mib(plan.ram_budget_mib)),
         ("RAM", mib(plan.ram_used_mib)),
         ("the ceiling rests on", plan.throughput_basis.clone()),
         ("the forecast rests on", plan.calibration_basis.clone()),

@@ -1,7 +1,7 @@
 //! What each device holds, as bars against what may be used of it.
 
 use gpuc_core::document::Plan;
-use gpuc_core::units::{GIB, MIB, floor_bytes};
+use gpuc_core::units::GIB;
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, MARGIN, RIGHT};
@@ -15,9 +15,8 @@ const MOST_DEVICES: usize = 16;
 const BAR: f64 = 34.0;
 
 /// One bar for each device of the plan.
-pub(super) fn draw(canvas: &mut Canvas, plan: &Plan, ram_budget_mib: Option<f64>) {
-    let ram = ram_budget_mib.map(|mib| floor_bytes(mib * MIB as f64));
-    for device in memory_map(plan, ram).iter().take(MOST_DEVICES) {
+pub(super) fn draw(canvas: &mut Canvas, plan: &Plan) {
+    for device in memory_map(plan).iter().take(MOST_DEVICES) {
         bar(canvas, device);
     }
 }

@@ -9,19 +9,22 @@ use super::{frontier, memory};
 
 /// A plan's memory map and, where it is given, the curve that it chose from.
 pub fn plan(plan: &Plan, curve: Option<&Frontier>) -> Picture {
-    let title = match (plan.verdict, curve) {
-        (Verdict::Ship, Some(curve)) => format!("Plan for {}: ships", curve.model),
-        (Verdict::Refuse, Some(curve)) => format!("Plan for {}: refused", curve.model),
-        (Verdict::Ship, None) => "Plan: ships".to_owned(),
-        (Verdict::Refuse, None) => "Plan: refused".to_owned(),
-    };
+    let model = plan.model_name.as_deref();
+    let title = format!(
+        "Plan{}: {}",
+        model.map_or_else(String::new, |name| format!(" for {name}")),
+        match plan.verdict {
+            Verdict::Ship => "ships",
+            Verdict::Refuse => "refused",
+        }
+    );
     let mut canvas = Canvas::new("plan", &title);
     let message = plan.message.as_deref().unwrap_or_default();
     canvas.paragraph("dim", message, 4);
     if let (Verdict::Ship, Some(flags)) = (plan.verdict, &plan.llama_flags) {
         canvas.paragraph("code", flags, 3);
     }
-    memory::draw(&mut canvas, plan, curve.and_then(|c| c.ram_budget_mib));
+    memory::draw(&mut canvas, plan);
     if let Some(curve) = curve {
         canvas.y += 6.0;
         frontier::draw(&mut canvas, plan, curve);

@@ -129,7 +129,9 @@ prop_compose! {
     pub(crate) fn plan()(
         ships in any::<bool>(),
         texts in prop::array::uniform3(hostile()),
+        model_name in prop::option::of(hostile()),
         numbers in prop::array::uniform6(maybe()),
+        ram_budget_mib in maybe(),
         n in prop::option::of(0..100u64),
         layers in prop::option::of(0..100u64),
         memory_map in prop::collection::vec(device(), 0..4),
@@ -141,9 +143,11 @@ prop_compose! {
         let [budget, floor, forecast, ceiling, low, high] = numbers;
         Plan {
             message: Some(message),
+            model_name,
             llama_flags: Some(flags),
             throughput_basis: Some(basis),
             vram_budget_mib: budget,
+            ram_budget_mib,
             floor_tok_s: floor,
             predicted_decode_tok_s: forecast,
             ceiling_decode_tok_s: ceiling,

@@ -13,10 +13,6 @@ use crate::view::{Speed, memory_map, placement, reason};
 pub struct PlanScreen<'a> {
     /// The plan.
     pub plan: &'a Plan,
-    /// What the model is called.
-    pub model: Option<&'a str>,
-    /// RAM that may be used, bytes.
-    pub ram: Option<u64>,
     /// The command line that launches it.
     pub launch: Option<&'a str>,
 }
@@ -25,7 +21,7 @@ pub struct PlanScreen<'a> {
 pub fn plan(screen: &PlanScreen<'_>, terminal: &Terminal) -> String {
     let plan = screen.plan;
     let mut canvas = Canvas::new(terminal);
-    let model = screen.model.unwrap_or("no model");
+    let model = plan.model_name.as_deref().unwrap_or("no model");
     match plan.verdict {
         Verdict::Ship => {
             canvas.verdict(GOOD, "SHIP", &format!("{model}{}", decode(plan)));
@@ -37,7 +33,7 @@ pub fn plan(screen: &PlanScreen<'_>, terminal: &Terminal) -> String {
             canvas.verdict(BAD, "REFUSE", reason(plan).unwrap_or(model));
         }
     }
-    let mut map = memory_map(plan, screen.ram);
+    let mut map = memory_map(plan);
     map.retain(|bar| bar.needed > 0);
     if !map.is_empty() {
         canvas.gap();

@@ -77,17 +77,15 @@ impl Bar {
     }
 }
 
-/// One bar a device, in the plan's order; `ram` is what the host may give, in bytes, which the plan
-/// itself does not tell.
+/// One bar a device, in the plan's order.
 ///
 /// The budget of VRAM is that of one GPU: where a plan lists several, none has a budget.
-pub fn memory_map(plan: &Plan, ram: Option<u64>) -> Vec<Bar> {
+pub fn memory_map(plan: &Plan) -> Vec<Bar> {
     let gpus = plan.memory_map.iter().filter(|d| d.device != "host");
     let one_gpu = gpus.count() == 1;
-    let vram = plan
-        .vram_budget_mib
-        .filter(|_| one_gpu)
-        .map(|mib| floor_bytes(mib * MIB as f64));
+    let bytes = |mib: f64| floor_bytes(mib * MIB as f64);
+    let vram = plan.vram_budget_mib.filter(|_| one_gpu).map(bytes);
+    let ram = plan.ram_budget_mib.map(bytes);
     plan.memory_map
         .iter()
         .map(|d| {
@@ -123,9 +121,10 @@ mod tests {
     use super::*;
     use gpuc_core::json::read;
 
-    fn plan(budget: &str, extra: &str) -> Plan {
+    fn plan(vram: &str, ram: &str, extra: &str) -> Plan {
         let text = format!(
-            r#"{{"fits": true, "verdict": "ship", "vram_budget_mib": {budget}, "memory_map": [
+            r#"{{"fits": true, "verdict": "ship", "vram_budget_mib": {vram},
+                "ram_budget_mib": {ram}, "memory_map": [
                 {{"device": "RTX 3060", "weights_bytes": 6291456, "context_bytes": 2097152,
                   "compute_bytes": 0, "margin_bytes": 1048576}}, {extra}
                 {{"device": "host", "weights_bytes": 4194304}}]}}"#
@@ -140,7 +139,7 @@ mod tests {
 
     #[test]
     fn what_is_left_of_a_budget_is_free() {
-        let bars = memory_map(&plan("11.5", ""), Some(10 * MIB));
+        let bars = memory_map(&plan("11.5", "10", ""));
         let [gpu, host] = bars.as_slice() else {
             panic!("{bars:?}");
         };
@@ -161,23 +160,27 @@ mod tests {
 
     #[test]
     fn a_bar_may_be_too_long_or_without_a_budget() {
-        let bars = memory_map(&plan("8", ""), None);
+        let bars = memory_map(&plan("8", "null", ""));
         assert_eq!((bars[0].short(), bars[0].length()), (MIB, 9 * MIB));
         assert_eq!(
             (bars[1].budget, bars[1].short(), bars[1].length()),
             (None, 0, 4 * MIB)
         );
         // Several GPUs share no budget that a plan tells.
-        let two = plan("8", r#"{"device": "RTX 3060", "weights_bytes": 1},"#);
-        assert!(memory_map(&two, None).iter().all(|b| b.budget.is_none()));
-        assert_eq!(memory_map(&plan("null", ""), None)[0].budget, None);
+        let two = plan(
+            "8",
+            "null",
+            r#"{"device": "RTX 3060", "weights_bytes": 1},"#,
+        );
+        assert!(memory_map(&two).iter().all(|b| b.budget.is_none()));
+        assert_eq!(memory_map(&plan("null", "8", ""))[0].budget, None);
     }
 
     #[test]
     fn sizes_that_no_machine_has_do_not_wrap() {
-        let mut plan = plan("1099511627776", "");
+        let mut plan = plan("1099511627776", "null", "");
         plan.memory_map[0].weights_bytes = u64::MAX;
-        let bar = &memory_map(&plan, None)[0];
+        let bar = &memory_map(&plan)[0];
         assert_eq!((bar.needed, bar.short()), (u64::MAX, u64::MAX - (1 << 60)));
     }
 }
