@@ -1,12 +1,20 @@
 //! What goes to a terminal: which screens, how wide, in which characters, and words on standard
 //! error.
 
+#[cfg(target_os = "linux")]
+use std::convert::Infallible;
 use std::env;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
+#[cfg(target_os = "linux")]
+use std::sync::OnceLock;
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 
 use clap::ValueEnum;
 use gpuc_core::error::Fault;
+#[cfg(target_os = "linux")]
+use gpuc_rig::supervise::Scribe;
 use gpuc_show::text::{Terminal, clean};
 use serde::Serialize;
 use terminal_size::{Height, Width};
@@ -113,17 +121,60 @@ fn unicode() -> bool {
         })
 }
 
-/// Words for people on standard error, each with its line end; names in them that would steer a
+/// Who writes to standard error while something is watched.
+#[cfg(target_os = "linux")]
+static APART: OnceLock<Scribe<String, Infallible>> = OnceLock::new();
+/// How long words are waited for, as long as they are written at once.
+#[cfg(target_os = "linux")]
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// From now on a terminal or a pipe that takes no more words holds nobody up.
+#[cfg(target_os = "linux")]
+pub(crate) fn set_apart() {
+    let write = |text: String| {
+        write_now(&text);
+        Ok(())
+    };
+    if APART.get().is_none()
+        && let Ok(scribe) = Scribe::start("words", PATIENCE, write)
+    {
+        // Set by another thread in this moment, that one serves.
+        let _ = APART.set(scribe);
+    }
+}
+
+/// Waits a while for the last words, for which nobody can wait any more.
+pub(crate) fn settle() {
+    #[cfg(target_os = "linux")]
+    if let Some(scribe) = APART.get() {
+        let _ = scribe.finish(Duration::from_secs(2));
+    }
+}
+
+/// Words for people on standard error, each line with its end; names in them that would steer a
 /// terminal do not reach one.
 pub(crate) fn say(words: &str) {
-    let mut stderr = io::stderr();
-    let shown = if stderr.is_terminal() {
+    show(if io::stderr().is_terminal() {
         words.lines().map(|l| clean(l, true) + "\n").collect()
     } else if words.is_empty() || words.ends_with('\n') {
         words.to_owned()
     } else {
         format!("{words}\n")
-    };
-    // Nobody has to listen: standard error that is closed changes no verdict.
-    let _ = stderr.write_all(shown.as_bytes());
+    });
+}
+
+/// Writes to standard error as it is.
+pub(crate) fn show(text: String) {
+    #[cfg(target_os = "linux")]
+    if let Some(scribe) = APART.get() {
+        // What is not taken nobody has read for a long while.
+        let _ = scribe.write(text);
+        return;
+    }
+    write_now(&text);
+}
+
+/// Nobody has to listen: standard error that is closed changes no verdict.
+fn write_now(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }

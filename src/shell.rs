@@ -8,7 +8,7 @@ use clap::{Command, Parser};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 
-use crate::screen::say;
+use crate::screen::{say, settle};
 
 /// What to do about a fault of ours.
 const REPORT: &str = "please report it with the command line and the input files";
@@ -41,13 +41,12 @@ pub fn main_with<A: CommonArgs + UnwindSafe>(run: fn(A) -> anyhow::Result<Exit>)
         .with_cause(what)
         .into())
     });
-    match outcome {
-        Ok(exit) => ExitCode::from(exit.status()),
-        Err(e) => {
-            render(&e, debug);
-            ExitCode::from(Exit::BadInput.status())
-        }
-    }
+    let exit = outcome.unwrap_or_else(|e| {
+        render(&e, debug);
+        Exit::BadInput
+    });
+    settle();
+    ExitCode::from(exit.status())
 }
 
 fn parsed<A: CommonArgs>() -> Result<A, clap::Error> {

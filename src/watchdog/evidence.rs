@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use gpuc_core::document::{Breach, Event, Happening, Level, Report};
-use gpuc_core::error::Fault;
+use gpuc_core::error::{Code, Fault};
 use gpuc_core::units::round_to;
-use gpuc_rig::supervise::{Notify, Step};
+use gpuc_rig::supervise::{Notify, Scribe, Step};
 use gpuc_show::openmetrics::{self, Watched};
 
-use super::output::{Sink, Sinks};
+use super::output::{LAST, PATIENCE, Sink, Sinks};
 use super::settings::Settings;
 use crate::deliver::replace;
 
@@ -21,7 +21,7 @@ const METRICS_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Evidence {
     started: Instant,
     events: Option<Sink>,
-    metrics: Option<PathBuf>,
+    metrics: Option<Metrics>,
     measured: Option<Instant>,
     job: String,
     looks: u64,
@@ -30,6 +30,13 @@ pub(super) struct Evidence {
     crossed: Vec<(Breach, Duration)>,
     notify: Option<Notify>,
     signed: Instant,
+}
+
+/// The file for scrapers.
+enum Metrics {
+    Here(PathBuf),
+    /// While something is watched: a disk in trouble must not hold it up.
+    Apart(Scribe<String, Fault>),
 }
 
 /// An event that has nothing beside its reason.
@@ -58,7 +65,7 @@ impl Evidence {
             events: events
                 .map(|path| Sink::append(path, settings.log_size))
                 .transpose()?,
-            metrics: settings.metrics_file.clone(),
+            metrics: settings.metrics_file.clone().map(Metrics::Here),
             measured: None,
             job: job.map_or_else(String::new, |j| j.program.to_string_lossy().into_owned()),
             looks: 0,
@@ -96,11 +103,14 @@ impl Evidence {
 
     /// Writes a decision down.
     pub(super) fn tell(&mut self, sinks: &mut Sinks, event: Event) {
-        sinks.line(&mut self.events, || Event {
-            t: gpuc_rig::host::now(),
-            elapsed_s: round_to(self.started.elapsed().as_secs_f64(), 3),
-            ..event
-        });
+        if let Some(events) = &mut self.events {
+            let event = Event {
+                t: gpuc_rig::host::now(),
+                elapsed_s: round_to(self.started.elapsed().as_secs_f64(), 3),
+                ..event
+            };
+            sinks.line(events, &event);
+        }
     }
 
     /// Takes a report, made `at` after the start.
@@ -125,9 +135,13 @@ impl Evidence {
 
     /// Writes the last readings for scrapers.
     pub(super) fn measure(&mut self, sinks: &mut Sinks, running: bool, aborted: bool) {
-        let (Some(path), Some(report)) = (&self.metrics, &self.last) else {
+        let (Some(metrics), Some(report)) = (&self.metrics, &self.last) else {
             return;
         };
+        if running && matches!(metrics, Metrics::Apart(scribe) if scribe.is_busy()) {
+            // These would be old by the time they are written.
+            return;
+        }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let watched = Watched {
             job: &self.job,
@@ -137,9 +151,44 @@ impl Evidence {
             aborted,
         };
         self.measured = Some(Instant::now());
-        if let Err(fault) = replace(path, openmetrics::text(report, &watched).as_bytes()) {
+        let text = openmetrics::text(report, &watched);
+        let written = match metrics {
+            Metrics::Here(path) => replace(path, text.as_bytes()),
+            Metrics::Apart(scribe) => scribe.write(text).map(drop),
+        };
+        if let Err(fault) = written {
             self.metrics = None;
             sinks.failed(fault);
+        }
+    }
+
+    /// Where decisions are written.
+    pub(super) fn sink(&mut self) -> Option<&mut Sink> {
+        self.events.as_mut()
+    }
+
+    /// Writes for scrapers in a thread of its own from now on, where one can be had.
+    pub(super) fn set_apart(&mut self) {
+        if let Some(Metrics::Here(path)) = &self.metrics {
+            let path = path.clone();
+            let write = move |text: String| replace(&path, text.as_bytes());
+            if let Ok(scribe) = Scribe::start("metrics", PATIENCE, write) {
+                self.metrics = Some(Metrics::Apart(scribe));
+            }
+        }
+    }
+
+    /// Waits a while for what is still to be written for scrapers.
+    pub(super) fn close(&mut self, sinks: &mut Sinks) {
+        if let Some(Metrics::Apart(scribe)) = self.metrics.take() {
+            match scribe.finish(LAST) {
+                Ok(true) => {}
+                Ok(false) => sinks.failed(Fault::new(
+                    Code::IoWriteFailed,
+                    "the last readings were not written in time; the metrics file is out of date",
+                )),
+                Err(fault) => sinks.failed(fault),
+            }
         }
     }
 }

@@ -7,8 +7,8 @@ use gpuc_core::document::Plan;
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::launch::{Job, Programs, Weights, shell_line};
 
-use super::output::say;
 use crate::read_document;
+use crate::screen::say;
 
 /// The command that `watchdog run --plan` starts: llama-server with the plan's weights, or the
 /// given ones, its flags, and further ones.

@@ -9,7 +9,7 @@ use gpuc_core::document::{Event, Happening, LogLine, Report, Thresholds};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::Place;
-use gpuc_rig::supervise::{Attendant, Step};
+use gpuc_rig::supervise::{Attendant, Scribe, Step};
 use gpuc_show::svg::Track;
 use gpuc_show::text;
 use serde::Serialize;
@@ -20,13 +20,29 @@ use super::rotate::Rotating;
 use super::settings::Settings;
 use crate::check_writable;
 use crate::deliver::{deliver_picture, deliver_text, unwritable};
-use crate::screen;
+use crate::screen::{self, say};
+
+/// How long a look waits for what it writes, as long as it is written at once.
+pub(super) const PATIENCE: Duration = Duration::from_millis(5);
+/// How long the end waits for what is still to be written.
+pub(super) const LAST: Duration = Duration::from_secs(2);
 
 /// One place that lines of JSON go to.
 pub(super) struct Sink {
     name: String,
-    to: Box<dyn Write>,
+    pen: Pen,
     pretty: bool,
+    /// How many lines were left out because those before them were not yet written.
+    left_out: u64,
+}
+
+/// What writes the lines.
+enum Pen {
+    Here(Box<dyn Write + Send>),
+    /// While something is watched: whoever reads too slowly must not hold up the watch.
+    Apart(Scribe<Vec<u8>>),
+    /// It could not be written to any more.
+    Gone,
 }
 
 /// All of them. One that fails is given up, never the watch.
@@ -72,15 +88,15 @@ impl Outputs {
     pub(super) fn open(settings: &Settings) -> Result<Self, Fault> {
         let mut stream = Vec::new();
         if settings.json {
+            let pretty = settings.place == Place::Once;
             stream.push(Sink {
-                name: "standard output".to_owned(),
-                to: Box::new(io::stdout()),
-                pretty: settings.place == Place::Once,
+                pretty,
+                ..Sink::new("standard output".to_owned(), io::stdout())
             });
         }
         if let Some(path) = &settings.json_out {
             let file = File::create(path).map_err(|e| unwritable(path, e))?;
-            stream.push(Sink::file(path, file));
+            stream.push(Sink::new(path.display().to_string(), file));
         }
         let log = settings.log.as_ref();
         let drawn = settings.job.as_ref().and_then(|job| job.svg.as_ref());
@@ -100,17 +116,10 @@ impl Outputs {
 
     /// Hands out one report, made `at` after the start.
     pub(super) fn report(&mut self, at: Duration, report: &Report, settings: &Settings) {
-        let mut failed = Vec::new();
-        self.stream.retain_mut(|sink| match sink.write(report) {
-            Ok(()) => true,
-            Err(e) => {
-                failed.push((sink.name.clone(), e));
-                false
-            }
-        });
-        for (name, e) in failed {
-            self.sinks.lost(&name, e);
+        for sink in &mut self.stream {
+            self.sinks.line(sink, report);
         }
+        self.stream.retain(|sink| !sink.is_gone());
         self.record(at, report);
         self.tell_people(report, settings);
     }
@@ -118,8 +127,10 @@ impl Outputs {
     /// Keeps a report that is no look of its own, one made while a job is stopped, out of the
     /// report stream.
     pub(super) fn record(&mut self, at: Duration, report: &Report) {
-        let line = || LogLine::new(gpuc_rig::host::now(), at, report);
-        self.sinks.line(&mut self.log, line);
+        if let Some(log) = &mut self.log {
+            let line = LogLine::new(gpuc_rig::host::now(), at, report);
+            self.sinks.line(log, &line);
+        }
         if let Some(track) = &mut self.track {
             track.look(at.as_secs_f64(), report);
         }
@@ -152,7 +163,9 @@ impl Outputs {
 
     /// Whether nobody reads what this watch prints, and nothing else is done with it.
     pub(super) fn is_unheard(&self) -> bool {
-        self.sinks.reader_gone && self.stream.is_empty() && self.log.is_none()
+        self.sinks.reader_gone
+            && self.stream.is_empty()
+            && self.log.as_ref().is_none_or(Sink::is_gone)
     }
 
     /// Draws what was reported, where that is asked for.
@@ -174,7 +187,19 @@ impl Outputs {
     }
 
     /// The watch has begun, over this job if there is one; `notes` say what is not as it could be.
+    ///
+    /// From now on nothing that is written holds it up.
     pub(super) fn begun(&mut self, pid: Option<i32>, notes: &str) {
+        if self.place != Place::Once {
+            screen::set_apart();
+            let sinks = self.stream.iter_mut().chain(&mut self.log);
+            for sink in sinks.chain(self.evidence.sink()) {
+                if let Err(e) = sink.set_apart() {
+                    self.sinks.lost(sink, e);
+                }
+            }
+            self.evidence.set_apart();
+        }
         let what = pid.map_or_else(|| "watching".to_owned(), |n| format!("watching job {n}"));
         self.evidence.begun(&what);
         self.event(Event {
@@ -203,12 +228,30 @@ impl Outputs {
         self.evidence.measure(&mut self.sinks, false, aborted);
     }
 
-    /// The status to end with: what could not be written turns no good status into a good one.
-    pub(super) fn settle(self, exit: Exit) -> Result<Exit, Fault> {
-        match self.sinks.failure {
+    /// Waits a while for what is still to be written.
+    fn close(&mut self) {
+        let sinks = self.stream.iter_mut().chain(&mut self.log);
+        for sink in sinks.chain(self.evidence.sink()) {
+            self.sinks.close(sink);
+        }
+        self.evidence.close(&mut self.sinks);
+    }
+
+    /// The status to end with, when all is written or given up: what could not be written turns no
+    /// good status into a good one.
+    pub(super) fn settle(mut self, exit: Exit) -> Result<Exit, Fault> {
+        self.close();
+        match self.sinks.failure.take() {
             Some(fault) if exit.status() == 0 => Err(fault),
             _ => Ok(exit),
         }
+    }
+}
+
+/// Every way out: what was found is not lost because something else failed.
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 
@@ -225,32 +268,53 @@ impl Attendant for Outputs {
 }
 
 impl Sinks {
-    /// Writes one more line where there is somewhere to write it; a sink that fails is given up.
-    pub(super) fn line<T: Serialize>(&mut self, to: &mut Option<Sink>, line: impl FnOnce() -> T) {
-        let Some(sink) = to else { return };
-        if let Err(e) = sink.write(&line()) {
-            let name = std::mem::take(&mut sink.name);
-            *to = None;
-            self.lost(&name, e);
+    /// Writes one more line; a sink that fails is given up.
+    pub(super) fn line<T: Serialize>(&mut self, sink: &mut Sink, line: &T) {
+        match sink.write(line) {
+            Ok(true) => {}
+            Ok(false) => {
+                sink.left_out += 1;
+                if sink.left_out == 1 {
+                    let name = &sink.name;
+                    say(&format!(
+                        "warning: {name} is not read or written fast enough; reports are left out"
+                    ));
+                }
+            }
+            Err(e) => self.lost(sink, e),
         }
     }
 
-    fn lost(&mut self, name: &str, e: io::Error) {
+    fn lost(&mut self, sink: &mut Sink, e: io::Error) {
+        sink.pen = Pen::Gone;
         if e.kind() == io::ErrorKind::BrokenPipe {
             // Whoever read it has seen enough.
             self.reader_gone = true;
             return;
         }
+        let name = &sink.name;
         say(&format!(
             "warning: {name} cannot be written any more ({e}); the watch goes on"
         ));
-        let fault = Fault::new(
-            Code::IoWriteFailed,
-            format!("{name} could not be written to its end"),
-        )
-        .with_hint("reports are missing there; check the free space")
-        .with_cause(e);
+        let fault = sink
+            .incomplete("reports are missing there; check the free space")
+            .with_cause(e);
         self.failure.get_or_insert(fault);
+    }
+
+    /// Waits a while for what is still to be written.
+    fn close(&mut self, sink: &mut Sink) {
+        if let Pen::Apart(scribe) = std::mem::replace(&mut sink.pen, Pen::Gone) {
+            match scribe.finish(LAST) {
+                Ok(true) => {}
+                Ok(false) => sink.left_out += 1,
+                Err(e) => self.lost(sink, e),
+            }
+        }
+        if sink.left_out > 0 {
+            let fault = sink.incomplete("its reader, or the disk, does not keep up with the watch");
+            self.failure.get_or_insert(fault);
+        }
     }
 
     /// Adds a failure of another output.
@@ -261,39 +325,63 @@ impl Sinks {
 }
 
 impl Sink {
-    /// A file that is appended to, and set aside when it has so many bytes.
-    pub(super) fn append(path: &Path, limit: u64) -> Result<Self, Fault> {
-        Ok(Self {
-            name: path.display().to_string(),
-            to: Box::new(Rotating::open(path, limit).map_err(|e| unwritable(path, e))?),
-            pretty: false,
-        })
-    }
-
-    fn file(path: &Path, file: File) -> Self {
+    fn new(name: String, to: impl Write + Send + 'static) -> Self {
         Self {
-            name: path.display().to_string(),
-            to: Box::new(file),
+            name,
+            pen: Pen::Here(Box::new(to)),
             pretty: false,
+            left_out: 0,
         }
     }
 
-    fn write<T: Serialize>(&mut self, document: &T) -> io::Result<()> {
+    /// A file that is appended to, and set aside when it has so many bytes.
+    pub(super) fn append(path: &Path, limit: u64) -> Result<Self, Fault> {
+        let file = Rotating::open(path, limit).map_err(|e| unwritable(path, e))?;
+        Ok(Self::new(path.display().to_string(), file))
+    }
+
+    /// Writes in a thread of its own from now on.
+    fn set_apart(&mut self) -> io::Result<()> {
+        if let Pen::Here(mut to) = std::mem::replace(&mut self.pen, Pen::Gone) {
+            let write = move |line: Vec<u8>| put(&mut *to, &line);
+            self.pen = Pen::Apart(Scribe::start("lines", PATIENCE, write)?);
+        }
+        Ok(())
+    }
+
+    fn is_gone(&self) -> bool {
+        matches!(self.pen, Pen::Gone)
+    }
+
+    /// Whether the line was taken.
+    fn write<T: Serialize>(&mut self, document: &T) -> io::Result<bool> {
         let mut text = if self.pretty {
-            serde_json::to_string_pretty(document)?
+            serde_json::to_vec_pretty(document)?
         } else {
-            serde_json::to_string(document)?
+            serde_json::to_vec(document)?
         };
-        text.push('\n');
-        // One call for one line, so that lines of several writers do not mix.
-        self.to.write_all(text.as_bytes())?;
-        self.to.flush()
+        text.push(b'\n');
+        match &mut self.pen {
+            Pen::Here(to) => put(to, &text).map(|()| true),
+            Pen::Apart(scribe) => scribe.write(text),
+            // What became of it was said.
+            Pen::Gone => Ok(true),
+        }
+    }
+
+    fn incomplete(&self, hint: &str) -> Fault {
+        Fault::new(
+            Code::IoWriteFailed,
+            format!("{} could not be written to its end", self.name),
+        )
+        .with_hint(hint)
     }
 }
 
-/// A line for people. Standard error may be closed; that is no reason to stop watching.
-pub(super) fn say(text: &str) {
-    screen::say(text.trim_end());
+/// One call for one line, so that lines of several writers do not mix.
+fn put(to: &mut dyn Write, line: &[u8]) -> io::Result<()> {
+    to.write_all(line)?;
+    to.flush()
 }
 
 /// An error as a command prints it, where it does not end the watchdog.

@@ -12,8 +12,9 @@ use gpuc_rig::host::{Groups, nearest};
 use gpuc_rig::supervise::{Attendant, Job, Signals, Step, Stop, Worker};
 
 use super::evidence::event;
-use super::output::{Outputs, rendered, say};
+use super::output::{Outputs, rendered};
 use super::settings::Settings;
+use crate::screen::say;
 
 /// How often host memory is looked at between two looks, at the least; twice in an interval where
 /// that is shorter.

@@ -8,9 +8,9 @@ use gpuc_core::safety::Action;
 use gpuc_rig::supervise::{Remedy, Stop, UnderWay};
 
 use super::evidence::event;
-use super::output::say;
 use super::patrol::Patrol;
 use super::settings::Settings;
+use crate::screen::say;
 
 /// How often actions under way are looked at, at the least.
 const LOOK: Duration = Duration::from_millis(50);

@@ -1,6 +1,6 @@
 //! `run`: a job under the watch, stopped on every way out.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -15,13 +15,13 @@ use gpuc_rig::host::Groups;
 use gpuc_rig::supervise::{Cgroup, Ended, Job, Protection, SpawnError, Stop, Stopped, Streams};
 use gpuc_show::text;
 
-use super::output::{Outputs, rendered, say};
+use super::output::{Outputs, rendered};
 use super::patrol::{Cause, Host, Patrol};
 use super::remedies::Remedies;
 use super::settings::{JobSettings, Settings};
 use super::{patrol, stopped_by, take_over};
 use crate::deliver_json;
-use crate::screen;
+use crate::screen::{self, say};
 
 /// How long the job goes on beside an action of the user's, which may want to see it alive.
 const HEAD_START: Duration = Duration::from_secs(2);
@@ -106,7 +106,7 @@ pub(super) fn supervise<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Ex
         patrol.outputs.failed(fault);
     }
     if let Some(terminal) = screen::terminal_of_errors().filter(|_| !settings.json) {
-        let _ = io::stderr().write_all(text::peaks(&peaks, &terminal).as_bytes());
+        screen::show(text::peaks(&peaks, &terminal));
     }
     if let Some(path) = &wanted.svg {
         patrol.outputs.draw(patrol.watch.thresholds(), path);

@@ -200,12 +200,17 @@ impl Tool {
     }
 
     /// Runs the command with this as its standard output.
-    pub fn run_into(mut self, stdout: impl Into<Stdio>) -> Run {
+    pub fn run_into(self, stdout: impl Into<Stdio>) -> Run {
+        self.run_with(stdout, Stdio::piped())
+    }
+
+    /// Runs the command with these as its standard output and error.
+    pub fn run_with(mut self, stdout: impl Into<Stdio>, stderr: impl Into<Stdio>) -> Run {
         use std::io::Write as _;
         self.command
             .stdin(Stdio::piped())
             .stdout(stdout)
-            .stderr(Stdio::piped());
+            .stderr(stderr);
         let mut child = self.command.spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let bytes = std::mem::take(&mut self.stdin);
