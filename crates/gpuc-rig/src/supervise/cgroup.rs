@@ -4,10 +4,8 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use gpuc_core::error::{Code, Coded};
 use nix::libc;
@@ -68,7 +66,7 @@ impl Cgroup {
         Self::adopt(path, memory_max)
     }
 
-    fn adopt(path: PathBuf, memory_max: Option<u64>) -> Result<Self, CgroupError> {
+    pub(super) fn adopt(path: PathBuf, memory_max: Option<u64>) -> Result<Self, CgroupError> {
         let open = || {
             if let Some(bytes) = memory_max {
                 existing(&path.join("memory.max"))?.write_all(bytes.to_string().as_bytes())?;
@@ -85,20 +83,17 @@ impl Cgroup {
         }
     }
 
-    /// Puts the command's process into the group before it becomes the command.
-    #[allow(unsafe_code)]
-    pub(super) fn take_in(&self, command: &mut Command) {
-        let procs = self.procs.as_raw_fd();
-        let enter = move || {
-            // SAFETY: a write of one byte that lives for ever to a descriptor that the fork has
-            // copied. Refused, the job runs outside: it is held by its parent all the same.
-            unsafe { libc::write(procs, c"0".as_ptr().cast(), 1) };
-            Ok(())
-        };
-        // SAFETY: between fork and exec the closure makes one system call and nothing else.
-        unsafe {
-            command.pre_exec(enter);
-        }
+    /// The folder, for the kernel to know the group by.
+    pub(super) fn open(&self) -> io::Result<File> {
+        let mut how = File::options();
+        how.read(true).custom_flags(libc::O_DIRECTORY);
+        how.open(&self.path)
+    }
+
+    /// Moves this process into the group; refused, it stays outside, where it is held by its parent
+    /// all the same.
+    pub(super) fn enter(&self) {
+        let _ = (&self.procs).write_all(b"0");
     }
 
     /// Kills all in it.

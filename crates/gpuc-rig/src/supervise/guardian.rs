@@ -21,6 +21,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid};
 
+use super::birth;
 use super::cgroup::Cgroup;
 use super::job::Ended;
 use super::tree::Tree;
@@ -87,7 +88,7 @@ impl Guardian {
     ///
     /// Best called before there are other threads: the new process has none of them.
     #[allow(unsafe_code)]
-    pub(super) fn start(mut command: Command, cgroup: Option<&Cgroup>) -> io::Result<Self> {
+    pub(super) fn start(command: Command, cgroup: Option<&Cgroup>) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         // Should the guardian itself be killed, its tree comes to us.
         prctl::set_child_subreaper(true)?;
@@ -102,7 +103,7 @@ impl Guardian {
             ForkResult::Child => {
                 drop(ours);
                 let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                    hold(&mut command, &theirs)
+                    hold(command, cgroup, &theirs)
                 }));
                 if !matches!(held, Ok(Ok(Farewell::Released))) {
                     end_all(cgroup);
@@ -195,7 +196,11 @@ impl Farewell {
 }
 
 /// Runs the job and tells of it until the other end closes.
-fn hold(command: &mut Command, socket: &UnixStream) -> io::Result<Farewell> {
+fn hold(
+    mut command: Command,
+    cgroup: Option<&Cgroup>,
+    socket: &UnixStream,
+) -> io::Result<Farewell> {
     // Apart from the watchdog's group, so that what a terminal sends to that is not for us.
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     prctl::set_child_subreaper(true)?;
@@ -205,8 +210,11 @@ fn hold(command: &mut Command, socket: &UnixStream) -> io::Result<Farewell> {
     children.add(Signal::SIGCHLD);
     let signals = SignalFd::with_flags(&children, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     let tell = |news: News| (&*socket).write_all(&news.bytes());
-    let job = match command.spawn() {
-        Ok(child) => Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX)),
+    let started = birth::start(&mut command, cgroup);
+    // With it go the streams that are the job's alone.
+    drop(command);
+    let job = match started {
+        Ok(job) => job,
         Err(e) => {
             tell(News::NotStarted(e.raw_os_error().unwrap_or(libc::ENOEXEC)))?;
             return Ok(Farewell::Closed);

@@ -195,9 +195,6 @@ impl Job {
             Terminal::held()
         };
         prepare(&mut command, terminal.is_some(), streams.no_terminal);
-        if let Some(cgroup) = &cgroup {
-            cgroup.take_in(&mut command);
-        }
         Protection::undo_in(oom_score, &mut command);
         signals.restore_in(&mut command);
         let mut guardian = Guardian::start(command, cgroup.as_ref()).map_err(failed)?;

@@ -3,6 +3,7 @@
 //!
 //! It decides nothing: when to stop, and why, is the caller's business.
 
+mod birth;
 mod cgroup;
 mod guardian;
 mod job;
