@@ -234,6 +234,51 @@ fn remedies_are_offered_and_hold() {
     }
 }
 
+/// Where neither memory alone would do, or only VRAM for the whole model, both are named, and a rig
+/// with both ships.
+#[test]
+fn vram_and_ram_are_offered_together() {
+    let refused = tool(&rig(2048, 2.0), &moe()).run().expect_status(3).json();
+    let remedies = refused["remedies"].as_array().unwrap();
+    let both = remedies.iter().find(|r| r["kind"] == "vram-and-ram");
+    let change = both.unwrap()["change"].as_str().unwrap();
+    let in_all: Vec<&str> = change
+        .split('(')
+        .skip(1)
+        .map(|part| part.split(' ').next().unwrap())
+        .collect();
+    let (vram, ram): (u64, f64) = (in_all[0].parse().unwrap(), in_all[1].parse().unwrap());
+    let ends_with = |status, vram, ram| tool(&rig(vram, ram), &moe()).run().expect_status(status);
+    ends_with(0, vram, ram);
+    ends_with(3, vram - 1, ram);
+    ends_with(3, vram, ram - 0.2);
+}
+
+/// gpt-oss is not published below its own MXFP4, whatever a tag says.
+#[test]
+fn a_quantisation_that_nobody_publishes_is_no_remedy() {
+    let config = include_str!("../examples/models/gpt-oss-120b.json");
+    let config: Value = serde_json::from_str(config).unwrap();
+    let short = tool(&rig(11600, 26.0), &config)
+        .run()
+        .expect_status(3)
+        .json();
+    for remedy in short["remedies"].as_array().unwrap() {
+        assert_ne!(remedy["kind"], "quant", "{remedy}");
+    }
+    let wide = tool(&rig(11600, 58.0), &config)
+        .args(["--quant", "f16"])
+        .run()
+        .expect_status(3)
+        .json();
+    let first = &wide["remedies"][0];
+    assert_eq!(first["flags"], "--quant mxfp4_moe", "{wide}");
+    tool(&rig(11600, 58.0), &config)
+        .args(["--quant", "mxfp4_moe"])
+        .run()
+        .expect_status(0);
+}
+
 #[test]
 fn what_needs_the_weights_file_says_so() {
     for flags in [["--placement", "tensors"], ["--n-gpu-layers", "10"]] {

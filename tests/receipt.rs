@@ -441,6 +441,49 @@ fn a_refused_plan_has_a_receipt_and_leaves_no_point() {
     assert!(r.json()["notes"].to_string().contains("--model-name"));
 }
 
+/// A run with other layers on the GPU is told apart and teaches nothing; `-ngl` means nothing in a
+/// build for the CPU alone.
+#[test]
+fn a_run_with_other_layers_on_the_gpu_leaves_no_point() {
+    let dense = |flags: &str| {
+        with(
+            plan(),
+            &json!({"llama_flags": flags, "n_cpu_moe": null, "n_moe_layers": 0}),
+        )
+    };
+    let ran = |flags: &str, ngl: i64, backends: &str| {
+        let rows = json!([{"n_prompt": 0, "n_gen": 128, "avg_ts": 30.0, "n_gpu_layers": ngl,
+                           "backends": backends}]);
+        receipt(&dense(flags))
+            .file("bench.json", rows.to_string())
+            .args(["--bench", "bench.json", "--calibration-dir", "cal"])
+            .args(["--model-name", "M", "--created", "2026-06-05"])
+            .run()
+            .expect_status(0)
+    };
+    for (flags, ngl, backends, said) in [
+        ("-ngl 20", 20, "CUDA", None),
+        (
+            "-ngl 20",
+            33,
+            "CUDA",
+            Some("ran with -ngl 33, the plan says -ngl 20"),
+        ),
+        ("-ngl 0", 99, "CPU", None),
+        (
+            "-ngl 99",
+            99,
+            "CPU",
+            Some("for the CPU alone, the plan says -ngl all"),
+        ),
+    ] {
+        let run = ran(flags, ngl, backends);
+        let told = said.is_some_and(|words| run.stderr.contains(words));
+        assert_eq!(told, said.is_some(), "{flags}: {}", run.stderr);
+        assert_eq!(points(&run).is_empty(), told, "{flags}: {}", run.stderr);
+    }
+}
+
 #[test]
 fn a_point_is_of_the_model_that_the_plan_names_unless_told_otherwise() {
     let mut named = plan();

@@ -91,23 +91,34 @@ impl Bench {
         self.bandwidth.pcie_h2d_gbps = up;
         self.bandwidth.pcie_d2h_gbps = down;
         let mut details = Map::new();
-        for (way, reading) in [
-            ("h2d", &found.host_to_device),
-            ("d2h", &found.device_to_host),
-        ] {
-            let value =
-                match reading {
-                    Ok(r) => json!({"buffer_mib": r.bytes >> 20, "copies": r.copies, "warm_ups": 3,
+        let ways = [
+            ("h2d", "rate to the GPU is", &found.host_to_device),
+            ("d2h", "rate from the GPU is", &found.device_to_host),
+        ];
+        let unknown = |what: &str, why: &str| {
+            format!(
+                "The PCIe {what} unknown, so nothing that streams weights over it can be \
+                 forecast: {why}."
+            )
+        };
+        // One reason is said once.
+        let both = match (&found.host_to_device, &found.device_to_host) {
+            (Err(up), Err(down)) if up == down => Some(unknown("rates are", up)),
+            _ => None,
+        };
+        let together = both.is_some();
+        notes.extend(both);
+        for (way, what, reading) in ways {
+            let value = match reading {
+                Ok(r) => json!({"buffer_mib": r.bytes >> 20, "copies": r.copies, "warm_ups": 3,
                                 "spread_gbps": spread(r.spread_gbps)}),
-                    Err(why) => {
-                        notes.push(format!(
-                        "The PCIe rate {} is unknown, so nothing that streams weights over it can \
-                         be forecast: {why}.",
-                        if way == "h2d" { "to the GPU" } else { "from the GPU" }
-                    ));
-                        json!({"error": why})
+                Err(why) => {
+                    if !together {
+                        notes.push(unknown(what, why));
                     }
-                };
+                    json!({"error": why})
+                }
+            };
             details.insert(way.into(), value);
         }
         if let Some(up) = up {

@@ -22,6 +22,7 @@ use serde::Serialize;
 pub use args::Args;
 
 use crate::deliver::check_writable;
+use crate::screen::say;
 
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<Exit> {
@@ -97,6 +98,8 @@ fn finish<E: Serialize>(
         baseline::emit(args, profile)?;
     }
     let screen = |t: &Terminal| text::profile(profile, expert, t);
-    args.format.deliver(profile, args.out.as_deref(), screen)?;
+    if !args.format.deliver(profile, args.out.as_deref(), screen)? {
+        say(&text::gist(&profile.hardware));
+    }
     Ok(Exit::Ok)
 }

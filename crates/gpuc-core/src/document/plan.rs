@@ -174,7 +174,8 @@ pub struct DeviceMemory {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Remedy {
-    /// What changes: "cache-type", "context", "quant", "cpu-only", "n-cpu-moe", "ram" or "vram".
+    /// What changes: "cache-type", "context", "quant", "cpu-only", "n-cpu-moe", "ram", "vram-and-ram"
+    /// or "vram".
     pub kind: String,
     /// The change in words.
     pub change: String,

@@ -9,7 +9,10 @@ use crate::document::Remedy;
 use crate::units::{as_gib, as_mib};
 
 pub(super) fn unknown_vram(gpu: &str) -> String {
-    let gpu = if gpu.is_empty() { "the GPU" } else { gpu };
+    let gpu = match gpu {
+        "" | "unknown" => "the GPU",
+        name => name,
+    };
     format!(
         "refused: a placement needs to know the VRAM, but the profile gives neither free nor total \
          memory for {gpu}. What would help: run gpu-container-profile where the NVIDIA driver \

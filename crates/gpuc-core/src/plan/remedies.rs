@@ -15,14 +15,21 @@ const MOST_VRAM_MIB: u64 = 1 << 20;
 /// The changes that each make `problem` ship, cheapest first: what costs a little quality, then
 /// what costs context, then precision, then what must be freed or bought.
 pub(super) fn remedies(problem: &Problem<'_>) -> Vec<Remedy> {
+    let ram = more_ram(problem);
+    let vram = least_vram(problem);
+    let both = match (&ram, &vram) {
+        (None, Some(vram)) => with_ram(problem, vram.more),
+        _ => None,
+    };
     [
         own_choice(problem),
         cache_type(problem),
         context(problem),
         smaller_quant(problem),
         cpu_only(problem),
-        more_ram(problem),
-        more_vram(problem),
+        ram,
+        both,
+        vram.map(|vram| remedy("vram", vram.change(), None, &vram.plan)),
     ]
     .into_iter()
     .flatten()
@@ -113,6 +120,7 @@ fn context(problem: &Problem<'_>) -> Option<Remedy> {
 /// A smaller quantisation of the same model: the largest that ships.
 fn smaller_quant(problem: &Problem<'_>) -> Option<Remedy> {
     let Subject::Config {
+        model,
         expert_bpw,
         non_expert_bpw,
         ..
@@ -120,8 +128,14 @@ fn smaller_quant(problem: &Problem<'_>) -> Option<Remedy> {
     else {
         return smaller_file(problem);
     };
-    quant::COMMON.iter().find_map(|tag| {
-        let bpw = quant::bytes_per_weight(Some(tag), 2.0, None).ok()?;
+    // gpt-oss is published with its experts in MXFP4 under every tag, and no smaller.
+    let tags: &[&str] = match model.family.as_deref() {
+        Some("gpt_oss") => &["mxfp4_moe"],
+        _ => &quant::COMMON,
+    };
+    tags.iter().find_map(|tag| {
+        let weights = quant::weights(Some(tag), 2.0, None).ok()?;
+        let bpw = weights.expert;
         let mut changed = problem.clone();
         let Subject::Config {
             expert_bpw: expert,
@@ -134,7 +148,12 @@ fn smaller_quant(problem: &Problem<'_>) -> Option<Remedy> {
         if bpw >= expert_bpw {
             return None;
         }
-        (*expert, *rest) = (bpw, non_expert_bpw.min(bpw));
+        *expert = bpw;
+        *rest = if weights.rest > bpw {
+            weights.rest
+        } else {
+            non_expert_bpw.min(bpw)
+        };
         let plan = ships(&changed)?;
         Some(remedy(
             "quant",
@@ -150,6 +169,9 @@ fn smaller_file(problem: &Problem<'_>) -> Option<Remedy> {
     let Subject::File { facts, source, .. } = problem.subject else {
         return None;
     };
+    if facts.architecture() == "gpt-oss" {
+        return None;
+    }
     let now = facts.weights_bytes() as f64 / facts.total_params().max(1) as f64;
     quant::COMMON.iter().find_map(|tag| {
         let bpw = quant::bytes_per_weight(Some(tag), 2.0, None).ok()?;
@@ -218,14 +240,32 @@ fn more_ram(problem: &Problem<'_>) -> Option<Remedy> {
     ))
 }
 
-/// The least VRAM that must be freed or added.
-fn more_vram(problem: &Problem<'_>) -> Option<Remedy> {
+/// VRAM that must be freed or added, and the plan that then ships.
+struct MoreVram {
+    more: u64,
+    now: f64,
+    plan: Plan,
+}
+
+impl MoreVram {
+    fn all(&self) -> f64 {
+        self.now + self.more as f64
+    }
+
+    fn change(&self) -> String {
+        let (more, all) = (self.more, self.all());
+        format!("{more} MiB more free VRAM ({all:.0} MiB in all)")
+    }
+}
+
+/// The least of it.
+fn least_vram(problem: &Problem<'_>) -> Option<MoreVram> {
     let now = problem.rig.vram_mib?;
     if problem.wish.cpu_only {
         return None;
     }
     // What a placement costs does not depend on the rig.
-    let (more, plan) = problem
+    problem
         .with_footprint(|footprint| {
             let memo = Memo::new(footprint);
             let at = |more: u64| {
@@ -235,18 +275,29 @@ fn more_vram(problem: &Problem<'_>) -> Option<Remedy> {
                 (plan.verdict == Verdict::Ship).then_some(plan)
             };
             let more = smallest(MOST_VRAM_MIB, |m| at(m).is_some());
-            Ok(more.and_then(|m| Some((m, at(m)?))))
+            Ok(more.and_then(|more| {
+                let plan = at(more)?;
+                Some(MoreVram { more, now, plan })
+            }))
         })
-        .ok()??;
-    Some(remedy(
-        "vram",
-        format!(
-            "{more} MiB more free VRAM ({:.0} MiB in all)",
-            now + more as f64
-        ),
-        None,
-        &plan,
-    ))
+        .ok()?
+}
+
+/// VRAM and RAM together, where `alone`, the MiB of VRAM that would do by themselves, are more than
+/// twice as many.
+fn with_ram(problem: &Problem<'_>, alone: u64) -> Option<Remedy> {
+    problem.rig.ram.clone().ok()??;
+    let mut changed = problem.clone();
+    changed.rig.ram = Ok(Some(f64::MAX));
+    let vram = least_vram(&changed).filter(|vram| vram.more <= alone / 2)?;
+    changed.rig.ram.clone_from(&problem.rig.ram);
+    changed.rig.vram_mib = Some(vram.all());
+    let ram = more_ram(&changed)?;
+    Some(Remedy {
+        kind: "vram-and-ram".into(),
+        change: format!("{} and {}", vram.change(), ram.change),
+        ..ram
+    })
 }
 
 /// The smallest of 1 ..= `most` that holds, when what holds once holds ever after.

@@ -38,6 +38,8 @@ pub struct Measured {
     pub ubatch: Option<u64>,
     /// Whether flash attention was on, where the row says.
     pub flash_attn: Option<bool>,
+    /// Whether it put another number of layers on the GPU than the plan.
+    pub other_layers: bool,
     /// The same run at each depth, where it was measured at several; the shallowest first.
     pub curve: Vec<AtDepth>,
     /// How it was measured, in words.
@@ -230,13 +232,19 @@ fn describe(chosen: &[&Row], rows: &[&Row], wanted: &Wanted, out: &mut Measured)
             "the benchmark does not say its --n-cpu-moe: taken as the plan's {plan}"
         ));
     }
-    if wanted.layers_off(first) > 1 {
-        let ran = first.setting.n_gpu_layers.unwrap_or_default();
+    out.other_layers = wanted.layers_off(first) > 1;
+    if out.other_layers {
+        let ran = if first.setting.is_cpu_build() {
+            "in a build of llama.cpp for the CPU alone".into()
+        } else {
+            let ran = first.setting.n_gpu_layers.unwrap_or_default();
+            format!("with -ngl {ran}")
+        };
         let plan = wanted
             .gpu_layers
             .map_or_else(|| "all".into(), |n| n.to_string());
         out.notes.push(format!(
-            "the benchmark ran with -ngl {ran}, the plan says {plan}"
+            "the benchmark ran {ran}, the plan says -ngl {plan}"
         ));
     }
     if wanted.caches_off(first) > 0 {

@@ -77,6 +77,21 @@ pub struct Setting {
     pub overridden: bool,
 }
 
+impl Setting {
+    /// Layers that really were on a GPU, where the row says: none in a build for the CPU alone,
+    /// whatever its `-ngl`.
+    pub(super) fn layers_on_gpu(&self) -> Option<i64> {
+        self.n_gpu_layers
+            .map(|n| if self.is_cpu_build() { 0 } else { n })
+    }
+
+    /// Whether the build has no other backend than the CPU.
+    pub(super) fn is_cpu_build(&self) -> bool {
+        let device = self.device.as_deref();
+        device.is_some_and(|d| d.eq_ignore_ascii_case("cpu"))
+    }
+}
+
 /// A value of a row, as far as rows have any.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {

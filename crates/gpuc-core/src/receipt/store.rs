@@ -44,6 +44,9 @@ pub enum NoPoint {
     /// So would this.
     #[error("the benchmark's weights are of another quantisation than the plan's")]
     OtherSize,
+    /// And this.
+    #[error("the benchmark had another number of layers on the GPU than the plan")]
+    OtherLayers,
     /// A stalled run says nothing about the next one.
     #[error("the measured rate is 0")]
     Stalled,
@@ -91,6 +94,9 @@ fn point(
     }
     if super::identity::other_size(plan, measured).is_some() {
         return Err(NoPoint::OtherSize);
+    }
+    if measured.other_layers {
+        return Err(NoPoint::OtherLayers);
     }
     let assumed = plan.assumptions.clone().unwrap_or_default();
     let gpu = around.hardware.map(|h| &h.gpu);

@@ -65,7 +65,7 @@ impl Wanted {
 
     /// 0 for the plan's layers, 1 for unknown ones, more the further they are.
     pub(super) fn layers_off(&self, row: &Row) -> u64 {
-        let Some(n) = row.setting.n_gpu_layers else {
+        let Some(n) = row.setting.layers_on_gpu() else {
             return 1;
         };
         let all = !(0..99).contains(&n);

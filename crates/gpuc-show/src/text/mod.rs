@@ -17,7 +17,7 @@ pub use clean::clean;
 pub use concentration::concentration;
 pub use history::history;
 pub use plan::{PlanScreen, plan};
-pub use profile::profile;
+pub use profile::{gist, profile};
 pub use receipt::receipt;
 pub use watchdog::{look, peaks};
 

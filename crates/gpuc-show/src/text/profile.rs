@@ -6,20 +6,31 @@ use super::Terminal;
 use super::canvas::{Canvas, FAINT, GOOD, PLAIN, Piece, STRONG, WARN, plain};
 use super::gauge::gauge;
 
+/// The rig in a line, for those who do not get the screen.
+pub fn gist(hardware: &Hardware) -> String {
+    if has_vram(&hardware.gpu) {
+        format!("profiled: {}", glance(hardware))
+    } else {
+        format!("no GPU: {WITHOUT_GPU}")
+    }
+}
+
+const WITHOUT_GPU: &str = "a plan for this rig is one with --cpu-only or --vram-mib";
+
+fn has_vram(gpu: &Gpu) -> bool {
+    gpu.vram_free_mib.or(gpu.vram_total_mib).is_some()
+}
+
 /// The rig, what moves how fast in it, the model, and what is missing and why. The model's experts
 /// are `expert`, where it has any.
 pub fn profile<E>(profile: &Profile<E>, expert: Option<&Expert>, terminal: &Terminal) -> String {
     let mut canvas = Canvas::new(terminal);
     let hardware = &profile.hardware;
     let gpu = &hardware.gpu;
-    if gpu.vram_free_mib.or(gpu.vram_total_mib).is_some() {
+    if has_vram(gpu) {
         canvas.verdict(GOOD, "PROFILED", &glance(hardware));
     } else {
-        canvas.verdict(
-            WARN,
-            "NO GPU",
-            "a plan for this rig is one with --cpu-only or --vram-mib",
-        );
+        canvas.verdict(WARN, "NO GPU", WITHOUT_GPU);
     }
     canvas.line([Piece(FAINT, format!("  {}", surroundings(profile)))]);
     canvas.gap();
@@ -112,21 +123,32 @@ fn full(canvas: &mut Canvas, what: &str, used: f64, total: f64, words: &str) {
 /// What moves how fast, and what is not known of it.
 fn rates(canvas: &mut Canvas, hardware: &Hardware) {
     let b = &hardware.bandwidth;
-    let why = b.method.as_deref().unwrap_or("no reason given");
+    let why = |detail: &str| {
+        let details = b.details.as_ref();
+        let why = details.and_then(|d| d.pointer(detail)?.as_str());
+        why.or(b.method.as_deref()).unwrap_or("no reason given")
+    };
     let rate = |gbps: Option<f64>, how: Option<&str>| {
         let how = how.map_or_else(String::new, |how| format!(" ({how})"));
         gbps.map(|g| format!("{g:.1} GB/s{how}"))
     };
     let memory = hardware.memory.as_ref();
     let ram = memory.and_then(|m| rate(m.cpu_mem_bw_gbps, m.cpu_mem_bw_method.as_deref()));
+    let vram = rate(b.vram_gbps, b.vram_method.as_deref());
+    let of_ram = memory.and_then(|m| m.cpu_mem_bw_method.as_deref());
+    let of_pinned = memory.and_then(|m| m.pinnable_method.as_deref());
     let rows = [
-        ("VRAM", rate(b.vram_gbps, b.vram_method.as_deref())),
-        ("RAM", ram),
-        ("PCIe", pcie(&hardware.gpu, b)),
-        ("NVMe", nvme(b)),
-        ("pinned", memory.and_then(pinned)),
+        ("VRAM", vram, why("/vram/error")),
+        ("RAM", ram, of_ram.unwrap_or_else(|| why(""))),
+        ("PCIe", pcie(&hardware.gpu, b), why("/pcie/h2d/error")),
+        ("NVMe", nvme(b), why("/nvme/error")),
+        (
+            "pinned",
+            memory.and_then(pinned),
+            of_pinned.unwrap_or_else(|| why("")),
+        ),
     ];
-    for (what, text) in rows {
+    for (what, text, why) in rows {
         let lead = format!("  {what:<8}");
         match text {
             Some(text) => canvas.wrap(plain(lead), PLAIN, &text),
