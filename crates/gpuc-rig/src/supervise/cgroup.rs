@@ -15,6 +15,7 @@ use nix::libc;
 pub struct Cgroup {
     path: PathBuf,
     procs: File,
+    aside: Option<Aside>,
 }
 
 /// Why there is no group.
@@ -40,7 +41,7 @@ impl Coded for CgroupError {
     }
     fn hint(&self) -> Option<String> {
         Some(
-            "a memory limit needs a delegated group, as \
+            "a memory limit needs a delegated group with nothing but the watchdog in it, as \
              systemd-run --user --scope -p Delegate=yes gives it"
                 .to_owned(),
         )
@@ -53,17 +54,22 @@ impl Cgroup {
     pub fn make(root: &Path, memory_max: Option<u64>) -> Result<Self, CgroupError> {
         let home = home(root).ok_or(CgroupError::NoHierarchy)?;
         let path = home.join(format!("gpuc-watchdog-{}", std::process::id()));
-        if memory_max.is_some() {
-            // Enabled already, or refused: what counts is whether the limit can be written.
-            let _ = fs::write(home.join("cgroup.subtree_control"), "+memory");
+        let aside = memory_max.and_then(|_| Aside::limiting(&home));
+        let made = make(&path)
+            .map_err(|source| CgroupError::Refused {
+                path: path.clone(),
+                source,
+            })
+            .and_then(|()| Self::adopt(path, memory_max));
+        match made {
+            Ok(group) => Ok(Self { aside, ..group }),
+            Err(e) => {
+                if let Some(aside) = aside {
+                    aside.leave();
+                }
+                Err(e)
+            }
         }
-        match fs::create_dir(&path) {
-            Ok(()) => {}
-            // Left by a watchdog of the same number that was killed.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(CgroupError::Refused { path, source }),
-        }
-        Self::adopt(path, memory_max)
     }
 
     pub(super) fn adopt(path: PathBuf, memory_max: Option<u64>) -> Result<Self, CgroupError> {
@@ -75,7 +81,11 @@ impl Cgroup {
             existing(&path.join("cgroup.procs"))
         };
         match open() {
-            Ok(procs) => Ok(Self { path, procs }),
+            Ok(procs) => Ok(Self {
+                path,
+                procs,
+                aside: None,
+            }),
             Err(source) => {
                 let _ = fs::remove_dir(&path);
                 Err(CgroupError::Refused { path, source })
@@ -103,14 +113,74 @@ impl Cgroup {
         }
     }
 
-    /// Takes it away, once it is empty.
+    /// Takes it away, once it is empty, and what was made for its sake.
     pub(super) fn remove(&self) {
         let _ = fs::remove_dir(&self.path);
+        if let Some(aside) = &self.aside {
+            aside.leave();
+        }
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// A group for ourselves beside the job's: a group that limits the memory of those below it can
+/// have no processes of its own
+/// (<https://docs.kernel.org/admin-guide/cgroup-v2.html#no-internal-process-constraint>).
+#[derive(Debug)]
+struct Aside {
+    home: PathBuf,
+    path: PathBuf,
+}
+
+impl Aside {
+    /// Lets the groups below `home`, which we are in, have limits of memory; steps aside where that
+    /// is the only way.
+    fn limiting(home: &Path) -> Option<Self> {
+        let enable = || limit_below(home, "+memory");
+        // Refused for another reason: what counts is whether the limit can be written.
+        if enable().err()?.raw_os_error() != Some(libc::EBUSY) {
+            return None;
+        }
+        let aside = Self {
+            home: home.to_owned(),
+            path: home.join(format!("gpuc-watchdog-{}-self", std::process::id())),
+        };
+        make(&aside.path).ok()?;
+        let moved = enter(&aside.path).and_then(|()| enable());
+        if moved.is_err() {
+            // Others are in there too.
+            aside.leave();
+            return None;
+        }
+        Some(aside)
+    }
+
+    /// Back to where this process came from.
+    fn leave(&self) {
+        let _ = limit_below(&self.home, "-memory");
+        let _ = enter(&self.home);
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+fn limit_below(group: &Path, what: &str) -> io::Result<()> {
+    existing(&group.join("cgroup.subtree_control"))?.write_all(what.as_bytes())
+}
+
+/// Moves this process into a group.
+fn enter(group: &Path) -> io::Result<()> {
+    existing(&group.join("cgroup.procs"))?.write_all(b"0")
+}
+
+fn make(group: &Path) -> io::Result<()> {
+    match fs::create_dir(group) {
+        // Left by a watchdog of the same number that was killed.
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
     }
 }
 
