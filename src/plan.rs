@@ -12,7 +12,7 @@ use gpuc_core::header::GgmlType;
 use gpuc_core::launch::{Weights, shell_line};
 use gpuc_core::model::{self, quant};
 use gpuc_core::plan::{
-    Bandwidths, Frontier, Problem, Rig, RigView, Search, Subject, Wish, curve, frontier, refuse,
+    Bandwidths, Problem, Rig, RigView, Search, Subject, Wish, curve, frontier, refuse,
 };
 use gpuc_core::units::MIB;
 use gpuc_show::html::Page;
@@ -23,7 +23,7 @@ use crate::deliver::{deliver_picture, read_document, read_model_config};
 use crate::launch::{Emit, emit};
 use crate::model_file::{ModelFile, read_model};
 use crate::safetensors_folder::{WeighedModel, is_safetensors, read_weighed};
-use crate::screen::{FormatArgs, say};
+use crate::screen::{self, FormatArgs, say};
 use crate::shell::CommonArgs;
 use crate::values::{at_least_one, count, non_negative, positive, weight_bytes};
 
@@ -215,13 +215,9 @@ pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
     };
     if args.frontier {
         let table = frontier(&problem).map_err(Fault::from)?;
-        let text = frontier_text(&table);
-        let out = args.out.as_deref();
-        if !args
-            .format
-            .deliver(&table, out, |t| text::table(&text, t))?
-        {
-            say(&text);
+        let draw = |t: &Terminal| text::frontier(&table, t);
+        if !args.format.deliver(&table, args.out.as_deref(), draw)? {
+            say(&draw(&screen::words()));
         }
         return Ok(Exit::Ok);
     }
@@ -466,6 +462,9 @@ fn tell(plan: &Plan, launch: Option<&str>) {
     for note in plan.assumptions.iter().flat_map(|a| &a.notes) {
         text += &format!("note: {note}\n");
     }
+    if let Some(flags) = plan.remedies.first().and_then(|r| r.flags.as_ref()) {
+        text += &format!("try: {flags}\n");
+    }
     if let Some(launch) = launch {
         text += &format!("launch: {launch}\n");
     }
@@ -482,38 +481,4 @@ fn launch_line(plan: &Plan, args: &PlanArgs, loaded: Option<&Loaded>) -> Option<
     };
     let source = shell_line(&weights.words());
     (plan.verdict == Verdict::Ship).then(|| format!("llama-server {source} {flags}"))
-}
-
-/// The frontier for a person: for each context and cache type, what fits best.
-fn frontier_text(table: &Frontier) -> String {
-    let mut text = format!(
-        "{:>9}  {:>9}  {:>9}  {:>10}  {:>10}  {:>9}  {:>9}\n",
-        "context", "KV cache", "placed", "VRAM MiB", "RAM MiB", "forecast", "ceiling"
-    );
-    let mut seen: Vec<(u64, &str)> = Vec::new();
-    for row in table.rows.iter().filter(|r| r.fits) {
-        let key = (row.ctx, row.cache_type.as_str());
-        if seen.contains(&key) {
-            continue;
-        }
-        seen.push(key);
-        let placed = match (row.n_cpu_moe, row.n_gpu_layers) {
-            (_, Some(k)) => format!("ngl {k}"),
-            (Some(n), None) => format!("ncmoe {n}"),
-            (None, None) => "all".into(),
-        };
-        text += &format!(
-            "{:>9}  {:>9}  {placed:>9}  {:>10.0}  {:>10.0}  {:>9.2}  {:>9.2}\n",
-            row.ctx,
-            row.cache_type,
-            row.vram_mib,
-            row.ram_mib,
-            row.predicted_decode_tok_s,
-            row.ceiling_decode_tok_s
-        );
-    }
-    if seen.is_empty() {
-        text += "nothing fits this rig\n";
-    }
-    text
 }

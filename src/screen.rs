@@ -85,6 +85,12 @@ pub(crate) fn terminal_of_errors() -> Option<Terminal> {
     stderr.is_terminal().then(|| described(true, size))
 }
 
+/// What [`say`] can show, which lets no colour through.
+pub(crate) fn words() -> Terminal {
+    let size = terminal_size::terminal_size_of(io::stderr());
+    described(false, size)
+}
+
 fn described(is_terminal: bool, size: Option<(Width, Height)>) -> Terminal {
     let columns = text("COLUMNS").and_then(|c| c.parse().ok());
     let width = columns.or(size.map(|(width, _)| usize::from(width.0)));

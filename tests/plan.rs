@@ -372,8 +372,27 @@ fn the_frontier_is_one_table() {
         .arg("--frontier")
         .run()
         .expect_status(0);
-    let rows = run.json()["rows"].as_array().unwrap().len();
+    let table = run.json();
+    let rows = table["rows"].as_array().unwrap();
     // Contexts 4k, 8k, 16k, 32k and the model's own 40k; three cache types; 0 to 48 layers.
-    assert_eq!(rows, 5 * 3 * 49);
+    assert_eq!(rows.len(), 5 * 3 * 49);
+    // One of them is the plan.
+    let plan = tool(&rig(12282, 64.0), &moe()).run().json();
+    let chosen: Vec<&Value> = rows.iter().filter(|r| r["chosen"] == true).collect();
+    let [chosen] = chosen.as_slice() else {
+        panic!("{chosen:?}");
+    };
+    for key in [
+        "n_cpu_moe",
+        "ceiling_decode_tok_s",
+        "predicted_decode_tok_s",
+        "predicted_band_low_tok_s",
+    ] {
+        assert_eq!(chosen[key], plan[key], "{key}");
+    }
+    assert_eq!(
+        (&chosen["ctx"], &chosen["cache_type"]),
+        (&json!(4096), &json!("f16"))
+    );
     assert!(run.stderr.contains("forecast"), "{}", run.stderr);
 }

@@ -58,10 +58,12 @@ fn a_terminal_gets_a_screen_and_a_pipe_the_document() {
     assert_eq!(piped.json()["verdict"], "ship");
     assert!(piped.stderr.starts_with("ships: ") && piped.stderr.contains("\nlaunch: "));
 
-    let refused = plan("gpt-oss-120b").on_terminal(80);
+    let refused = plan("gpt-oss-20b")
+        .args(["--n-cpu-moe", "2"])
+        .on_terminal(80);
     assert_eq!(refused.status, 3);
     assert!(
-        plain(&refused.screen).contains("--quant iq2_xxs"),
+        plain(&refused.screen).contains("   try  --n-cpu-moe 4\n"),
         "{}",
         refused.screen
     );
@@ -115,8 +117,8 @@ fn every_command_has_its_screen() {
         (
             plan("qwen3-30b-a3b").arg("--frontier"),
             0,
-            "context",
-            "ncmoe 22",
+            "FITS",
+            "▸     4096  f16    -ncmoe 22",
         ),
     ];
     for (tool, status, word, within) in cases {

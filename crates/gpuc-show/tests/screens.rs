@@ -11,6 +11,7 @@ use gpuc_core::document::{
 };
 use gpuc_core::exit::Exit;
 use gpuc_core::json::read;
+use gpuc_core::plan::{Frontier, FrontierRow};
 use gpuc_core::receipt::history;
 use gpuc_show::text::{self, PlanScreen, Terminal};
 use gpuc_show::view::Speed;
@@ -82,6 +83,99 @@ fn a_plan_that_ships() {
 #[test]
 fn a_plan_that_is_refused() {
     insta::assert_snapshot!(everywhere(plan(REFUSE, None)));
+}
+
+#[test]
+fn a_refusal_fits_the_smallest_terminal_however_many_remedies_there_are() {
+    let mut refused: Plan = read(REFUSE.as_bytes()).unwrap();
+    let remedies = refused.remedies.clone();
+    refused.remedies = remedies.iter().cycle().take(7).cloned().collect();
+    let screen = text::plan(
+        &PlanScreen {
+            plan: &refused,
+            launch: None,
+        },
+        &Terminal::default(),
+    );
+    assert!(screen.lines().count() <= 23, "{screen}");
+    assert!(screen.contains("   try  --quant iq2_xxs\n"), "{screen}");
+    assert!(screen.contains("and 4 more, in plan.json"), "{screen}");
+    // How fast it would be where it does not fit is no answer.
+    assert!(!screen.contains("forecast"), "{screen}");
+    refused.remedies.drain(..1);
+    let shown = PlanScreen {
+        plan: &refused,
+        launch: None,
+    };
+    let screen = text::plan(&shown, &Terminal::default());
+    assert!(screen.contains("  next  31.4 GiB more RAM"), "{screen}");
+}
+
+#[test]
+fn prefill_comes_with_its_band() {
+    let mut ships: Plan = read(SHIP.as_bytes()).unwrap();
+    ships.predicted_prefill_tok_s = Some(1593.0);
+    ships.predicted_prefill_band_low_tok_s = Some(1190.0);
+    ships.predicted_prefill_band_high_tok_s = Some(2133.0);
+    ships.prefill_basis = Some("a law".into());
+    let shown = PlanScreen {
+        plan: &ships,
+        launch: None,
+    };
+    let screen = text::plan(&shown, &Terminal::default());
+    let want = "  prefill   about 1593 tok/s (1190 to 2133): a law\n";
+    assert!(screen.contains(want), "{screen}");
+}
+
+/// A table of two contexts and two cache types, `n` layers in RAM and so on from 0.
+fn trade() -> Frontier {
+    let mut rows = Vec::new();
+    for (ctx, cache_type, smallest) in [
+        (4096, "f16", 1),
+        (4096, "q8_0/q4_0", 0),
+        (131_072, "f16", 9),
+        (131_072, "q8_0/q4_0", 2),
+    ] {
+        for n in 0..3 {
+            rows.push(FrontierRow {
+                ctx,
+                cache_type: cache_type.into(),
+                n_cpu_moe: Some(n),
+                n_gpu_layers: None,
+                layers_in_ram: n,
+                vram_mib: if n < smallest { 12_345.6 } else { 11_337.0 },
+                ram_mib: 1024.0 * n as f64,
+                fits: n >= smallest && n < 2,
+                chosen: ctx == 4096 && cache_type == "f16" && n == 1,
+                ceiling_decode_tok_s: 123.4 - 10.0 * n as f64,
+                predicted_decode_tok_s: 57.8 - 10.0 * n as f64,
+                predicted_band_low_tok_s: Some(40.0),
+                predicted_band_high_tok_s: (ctx == 4096).then_some(80.0),
+            });
+        }
+    }
+    Frontier {
+        model: "Qwen3-30B-A3B".into(),
+        footprint_source: "gguf".into(),
+        vram_budget_mib: Some(11_600.0),
+        ram_budget_mib: Some(1536.0),
+        rows,
+    }
+}
+
+#[test]
+fn the_whole_trade() {
+    insta::assert_snapshot!(everywhere(|t| text::frontier(&trade(), t)));
+    let mut blind = trade();
+    blind.vram_budget_mib = None;
+    for row in &mut blind.rows {
+        row.fits = false;
+    }
+    let screen = text::frontier(&blind, &Terminal::default());
+    assert!(
+        screen.contains("the VRAM of this rig is not known"),
+        "{screen}"
+    );
 }
 
 #[test]
@@ -262,6 +356,15 @@ proptest! {
         report.model = Some(w[0].clone());
         report.notes = w.clone();
         check(&text::concentration(&report, &terminal), &terminal, "");
+
+        let mut table = trade();
+        for (row, share) in table.rows.iter_mut().zip(&shares) {
+            (row.predicted_decode_tok_s, row.vram_mib) = (*share, share * 1e9);
+            row.predicted_band_low_tok_s = Some(share * 1e300);
+            row.cache_type.clone_from(&w[1]);
+        }
+        table.model = w[0].clone();
+        check(&text::frontier(&table, &terminal), &terminal, "");
 
         let mut peaks: Peaks = read(PEAKS.as_bytes()).unwrap();
         peaks.peak_gpu_temp_c = shares.first().copied();

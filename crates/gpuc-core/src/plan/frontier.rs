@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::footprint::{Footprint, Placement};
 use super::problem::{PlanError, Problem};
-use super::search::Candidate;
+use super::search::{Candidate, choose};
 use crate::header::GgmlType;
 use crate::units::{MIB, as_mib, round_to};
 
@@ -35,6 +35,9 @@ pub struct FrontierRow {
     pub ram_mib: f64,
     /// Whether both fit this rig.
     pub fits: bool,
+    /// Whether it is what a plan takes at the flags that were given.
+    #[serde(skip_serializing_if = "is_not")]
+    pub chosen: bool,
     /// Decode cannot exceed this, tokens a second.
     pub ceiling_decode_tok_s: f64,
     /// Forecast, tokens a second; the ceiling when uncalibrated.
@@ -45,6 +48,11 @@ pub struct FrontierRow {
     /// Upper end of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub predicted_band_high_tok_s: Option<f64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_not(chosen: &bool) -> bool {
+    !chosen
 }
 
 /// The table.
@@ -65,11 +73,11 @@ pub struct Frontier {
 
 /// The table for `problem`; its own context and cache type are always in it.
 pub fn frontier(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
-    let ctx = problem.ctx()?;
-    let longest = problem.max_context().unwrap_or(ctx).max(ctx);
+    let asked_ctx = problem.ctx()?;
+    let longest = problem.max_context().unwrap_or(asked_ctx).max(asked_ctx);
     let mut contexts: Vec<u64> = std::iter::successors(Some(FIRST_CTX), |c| c.checked_mul(2))
         .take_while(|c| *c < longest)
-        .chain([ctx, longest])
+        .chain([asked_ctx, longest])
         .collect();
     contexts.sort_unstable();
     contexts.dedup();
@@ -86,9 +94,11 @@ pub fn frontier(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
             at.wish.ctx = ctx;
             (at.wish.type_k, at.wish.type_v) = (*type_k, *type_v);
             // What llama.cpp refuses (a quantised cache that does not divide) is no row.
-            match at.with_footprint(|footprint| rows(&at, footprint, &mut table)) {
+            let own_type = (*type_k, *type_v) == own;
+            let asked = own_type && ctx == asked_ctx;
+            match at.with_footprint(|footprint| rows(&at, footprint, asked, &mut table)) {
                 Ok(()) => {}
-                Err(_) if (*type_k, *type_v) != own => {}
+                Err(_) if !own_type => {}
                 Err(e) => return Err(e),
             }
         }
@@ -100,7 +110,7 @@ pub fn frontier(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
 /// with the layers in RAM.
 pub fn curve(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
     let mut table = empty(problem)?;
-    problem.with_footprint(|footprint| rows(problem, footprint, &mut table))?;
+    problem.with_footprint(|footprint| rows(problem, footprint, true, &mut table))?;
     Ok(table)
 }
 
@@ -118,10 +128,13 @@ fn empty(problem: &Problem<'_>) -> Result<Frontier, PlanError> {
 fn rows(
     problem: &Problem<'_>,
     footprint: &dyn Footprint,
+    own: bool,
     table: &mut Frontier,
 ) -> Result<(), PlanError> {
     table.footprint_source = footprint.source().into();
     let request = problem.request(footprint)?;
+    let budget = request.vram_mib.map(|mib| mib * MIB as f64);
+    let chosen = budget.filter(|_| own).map(|bytes| choose(&request, bytes));
     let ctx = problem.ctx()?;
     let ram = request.ram.clone()?;
     let moe = footprint.moe_layers();
@@ -148,9 +161,7 @@ fn rows(
         let ceiling = request.ceiling(&candidate).tok_s;
         let forecast = request.forecast(&candidate);
         let rate = |share: f64| round_to(ceiling * share, 2);
-        let fits_vram = request
-            .vram_mib
-            .is_some_and(|mib| candidate.fits(mib * MIB as f64));
+        let fits_vram = budget.is_some_and(|bytes| candidate.fits(bytes));
         let enough_ram = ram.is_none_or(|bytes| candidate.usage.host_bytes <= bytes);
         table.rows.push(FrontierRow {
             ctx,
@@ -161,6 +172,9 @@ fn rows(
             vram_mib: round_to(as_mib(candidate.needed), 1),
             ram_mib: round_to(as_mib(candidate.usage.host_bytes), 1),
             fits: fits_vram && enough_ram,
+            chosen: chosen
+                .as_ref()
+                .is_some_and(|c| c.placement == candidate.placement),
             ceiling_decode_tok_s: round_to(ceiling, 2),
             predicted_decode_tok_s: rate(forecast.as_ref().map_or(1.0, |e| e.centre)),
             predicted_band_low_tok_s: forecast.as_ref().map(|e| rate(e.low)),

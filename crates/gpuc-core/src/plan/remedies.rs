@@ -66,7 +66,7 @@ fn own_choice(problem: &Problem<'_>) -> Option<Remedy> {
     let flags = match (plan.n_cpu_moe, plan.n_gpu_layers) {
         (_, Some(k)) => format!("--n-gpu-layers {k}"),
         (Some(n), None) => format!("--n-cpu-moe {n}"),
-        (None, None) => String::new(),
+        (None, None) => return Some(remedy("n-cpu-moe", change, None, &plan)),
     };
     Some(remedy("n-cpu-moe", change, Some(flags), &plan))
 }

@@ -166,7 +166,7 @@ prop_compose! {
         moe in any::<bool>(),
         n in 0..100u64,
         layers_in_ram in prop_oneof![0..100u64, Just(u64::MAX)],
-        fits in any::<bool>(),
+        (fits, chosen) in any::<(bool, bool)>(),
         numbers in prop::array::uniform4(number()),
         band in prop::option::of((number(), number())),
     ) -> FrontierRow {
@@ -180,6 +180,7 @@ prop_compose! {
             vram_mib,
             ram_mib,
             fits,
+            chosen,
             ceiling_decode_tok_s,
             predicted_decode_tok_s,
             predicted_band_low_tok_s: band.map(|b| b.0),

@@ -4,6 +4,7 @@ mod bar;
 mod canvas;
 mod clean;
 mod concentration;
+mod frontier;
 mod gauge;
 mod history;
 mod plan;
@@ -12,23 +13,14 @@ mod receipt;
 mod scale;
 mod watchdog;
 
-use canvas::Canvas;
 pub use clean::clean;
 pub use concentration::concentration;
+pub use frontier::frontier;
 pub use history::history;
 pub use plan::{PlanScreen, plan};
 pub use profile::{gist, profile};
 pub use receipt::receipt;
 pub use watchdog::{look, peaks};
-
-/// A table of which each line stays one: what is too wide is cut.
-pub fn table(rows: &str, terminal: &Terminal) -> String {
-    let mut canvas = Canvas::new(terminal);
-    for row in rows.lines() {
-        canvas.line([canvas::plain(row)]);
-    }
-    canvas.finish()
-}
 
 /// What a terminal can show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

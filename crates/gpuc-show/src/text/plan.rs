@@ -1,12 +1,15 @@
 //! The screen of a plan.
 
-use gpuc_core::document::{Plan, Verdict};
+use gpuc_core::document::{Plan, Remedy, Verdict};
 
 use super::bar::memory_bar;
 use super::canvas::{BAD, Canvas, FAINT, GOOD, PLAIN, Piece, STRONG, WARN, plain};
 use super::scale::{about, scale};
 use super::{Terminal, clean};
 use crate::view::{Speed, memory_map, placement, reason};
+
+/// More remedies than these, beside the cheapest, would push the verdict off the screen.
+const MOST_OTHERS: usize = 2;
 
 /// A plan and what it does not tell itself.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +34,7 @@ pub fn plan(screen: &PlanScreen<'_>, terminal: &Terminal) -> String {
         }
         Verdict::Refuse => {
             canvas.verdict(BAD, "REFUSE", reason(plan).unwrap_or(model));
+            next_step(&mut canvas, plan);
         }
     }
     let mut map = memory_map(plan);
@@ -42,12 +46,13 @@ pub fn plan(screen: &PlanScreen<'_>, terminal: &Terminal) -> String {
         memory_bar(&mut canvas, bar);
     }
     if plan.verdict == Verdict::Refuse {
-        remedies(&mut canvas, plan);
+        other_remedies(&mut canvas, plan);
     }
-    let speed = Speed::of(plan);
-    if plan.ceiling_decode_tok_s.is_some() {
+    // How fast it would be where it does not fit is nobody's question.
+    let fits = map.iter().all(|bar| bar.short() == 0);
+    if fits && plan.ceiling_decode_tok_s.is_some() {
         canvas.gap();
-        scale(&mut canvas, &speed);
+        scale(&mut canvas, &Speed::of(plan));
     }
     if let (Verdict::Ship, Some(launch)) = (plan.verdict, screen.launch) {
         canvas.heading("Launch");
@@ -60,7 +65,7 @@ pub fn plan(screen: &PlanScreen<'_>, terminal: &Terminal) -> String {
             );
         }
     }
-    rests_on(&mut canvas, plan);
+    rests_on(&mut canvas, plan, fits);
     canvas.finish()
 }
 
@@ -84,47 +89,94 @@ fn setting(plan: &Plan) -> Option<String> {
     if let Some(batch) = a.batch.filter(|b| *b > 1) {
         parts.push(format!("{batch} sequences"));
     }
-    if let Some(prefill) = plan.predicted_prefill_tok_s {
-        parts.push(format!("prefill about {} tok/s", about(prefill)));
-    }
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
-fn remedies(canvas: &mut Canvas, plan: &Plan) {
-    if plan.remedies.is_empty() {
+/// The forecast of prefill, its band, and what it rests on.
+fn prefill(plan: &Plan) -> Option<String> {
+    let mut words = format!("about {} tok/s", about(plan.predicted_prefill_tok_s?));
+    let band = plan
+        .predicted_prefill_band_low_tok_s
+        .zip(plan.predicted_prefill_band_high_tok_s);
+    if let Some((low, high)) = band {
+        words += &format!(" ({} to {})", about(low), about(high));
+    }
+    if let Some(basis) = &plan.prefill_basis {
+        words += &format!(": {basis}");
+    }
+    Some(words)
+}
+
+/// The cheapest remedy, by the flags that ask for it where there are some.
+fn next_step(canvas: &mut Canvas, plan: &Plan) {
+    let Some(cheapest) = plan.remedies.first() else {
+        return;
+    };
+    let (change, then) = told(cheapest);
+    let words = [change, &then].join("; ");
+    let words = words.trim_end_matches("; ");
+    match &cheapest.flags {
+        Some(flags) => {
+            canvas.line([Piece(GOOD, "   try  ".into()), Piece(STRONG, flags.clone())]);
+            canvas.wrap(plain("        "), PLAIN, words);
+        }
+        None => canvas.wrap(Piece(GOOD, "  next  ".into()), PLAIN, words),
+    }
+}
+
+/// The change that a remedy is, and how fast it then is at most.
+fn told(remedy: &Remedy) -> (&str, String) {
+    let change = if remedy.change.is_empty() {
+        &remedy.kind
+    } else {
+        &remedy.change
+    };
+    let then = remedy
+        .ceiling_decode_tok_s
+        .map_or_else(String::new, |c| format!("at most {} tok/s", about(c)));
+    (change, then)
+}
+
+/// A few more than the cheapest, and how many the document has beside them.
+fn other_remedies(canvas: &mut Canvas, plan: &Plan) {
+    let others = plan.remedies.get(1..).unwrap_or_default();
+    if others.is_empty() {
         return;
     }
-    canvas.heading("What would help, cheapest first");
-    for (n, remedy) in (1..).zip(&plan.remedies) {
-        let change = if remedy.change.is_empty() {
-            &remedy.kind
-        } else {
-            &remedy.change
-        };
-        let lead = format!("  {n}  ");
-        let then = remedy
-            .ceiling_decode_tok_s
-            .map_or_else(String::new, |c| format!("at most {} tok/s", about(c)));
-        let both = lead.len() + canvas.measure(change) + 2 + then.len();
+    canvas.heading("What else would help, cheapest first");
+    for remedy in others.iter().take(MOST_OTHERS) {
+        let (change, then) = told(remedy);
+        let both = canvas.measure(change) + 4 + then.len();
         if both <= canvas.width() {
-            canvas.spread(plain(format!("{lead}{change}")), Piece(FAINT, then));
+            canvas.spread(plain(format!("  {change}")), Piece(FAINT, then));
         } else {
-            canvas.wrap(plain(lead), PLAIN, &format!("{change}; {then}"));
+            canvas.wrap(plain("  "), PLAIN, &format!("{change}; {then}"));
         }
-        if let Some(flags) = &remedy.flags {
-            canvas.line([plain("     "), Piece(STRONG, flags.clone())]);
+        if let Some(flags) = remedy.flags.as_ref().filter(|f| !change.contains(*f)) {
+            canvas.line([plain("    "), Piece(STRONG, flags.clone())]);
         }
+    }
+    let more = others.len().saturating_sub(MOST_OTHERS);
+    if more > 0 {
+        let words = format!("and {more} more, in plan.json under remedies (--format json)");
+        canvas.wrap(plain("  "), FAINT, &words);
     }
 }
 
 /// What the figures were taken from, and what was assumed for want of them.
-fn rests_on(canvas: &mut Canvas, plan: &Plan) {
+fn rests_on(canvas: &mut Canvas, plan: &Plan, with_speed: bool) {
     let mut rows: Vec<(&str, String)> = Vec::new();
-    if let Some(basis) = &plan.throughput_basis {
-        rows.push(("ceiling", basis.clone()));
-    }
-    if let Some(basis) = &plan.calibration_basis {
-        rows.push(("forecast", basis.clone()));
+    if with_speed {
+        let bases = [
+            ("ceiling", plan.throughput_basis.clone()),
+            ("forecast", plan.calibration_basis.clone()),
+            ("prefill", prefill(plan)),
+        ];
+        rows.extend(
+            bases
+                .into_iter()
+                .filter_map(|(what, basis)| Some((what, basis?))),
+        );
     }
     let bpw = plan.assumptions.as_ref().and_then(|a| a.bytes_per_weight);
     match (plan.footprint_source.as_deref(), bpw) {

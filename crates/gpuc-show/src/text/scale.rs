@@ -24,7 +24,8 @@ pub(super) fn about(x: f64) -> String {
     }
 }
 
-const BAND: Style = AnsiColor::Cyan.on_default();
+/// What a forecast may well be.
+pub(super) const BAND: Style = AnsiColor::Cyan.on_default();
 
 /// A mark on the scale.
 struct Mark {
