@@ -336,11 +336,32 @@ fn limits_of_a_job_need_one() {
         ["--job-rss-max", "1"],
         ["--plan", "plan.json"],
     ] {
-        monitor(&[IDLE])
-            .args(args)
-            .run()
-            .expect_error("INPUT_USAGE");
+        let run = monitor(&[IDLE]).args(args).run();
+        let run = run.expect_error("INPUT_USAGE");
+        assert!(run.stderr.contains("--pid"), "{}", run.stderr);
     }
+}
+
+#[test]
+fn a_process_that_cannot_be_watched_is_refused() {
+    for pid in ["4194305", "0", "-1", "x", "99999999999", "1.5"] {
+        for mode in ["--watch", "--dry-run", "--json"] {
+            let run = monitor(&[IDLE]).args([mode, &format!("--pid={pid}")]).run();
+            run.expect_error("INPUT_USAGE");
+        }
+    }
+    let run = monitor(&[IDLE]).args(["--pid", "1", "run", "true"]).run();
+    run.expect_error("INPUT_USAGE");
+    let script = "exec \"$0\" --watch --pid $$";
+    let ourselves = std::process::Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_gpu-container-watchdog")])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ourselves.stderr);
+    assert!(
+        said.contains("INPUT_USAGE") && said.contains("itself"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -169,6 +169,41 @@ fn a_plan_holds_a_job_to_its_vram() {
 }
 
 #[test]
+fn the_vram_of_a_process_that_runs_already_is_what_the_driver_says_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sleeper = std::process::Command::new("sleep")
+        .arg(LONG)
+        .spawn()
+        .unwrap();
+    let pid = sleeper.id();
+    let readings = format!("PROCESSES={pid}:5000\nUSED_MIB=9000\n");
+    if let Some(library) = nvml::stand_in(dir.path(), &[], &readings) {
+        let look = |limit| {
+            monitor(&[])
+                .env("GPUC_NVML_LIB", &library)
+                .args(["--json", "--pid", &pid.to_string(), "--job-vram", limit])
+                .run()
+        };
+        let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap();
+        if namespace.as_os_str() == "pid:[4026531836]" {
+            let run = look("4500").expect_status(7);
+            assert_eq!(run.json()["breaches"][0]["value"], 5000.0);
+            look("6000").expect_status(0);
+        } else {
+            // The driver counts otherwise than we do, and what it held before is not known.
+            let sample = &look("4500").expect_status(0).json()["sample"];
+            assert!(
+                sample["notes"]
+                    .to_string()
+                    .contains("no reading of the job's VRAM")
+            );
+        }
+    }
+    sleeper.kill().unwrap();
+    sleeper.wait().unwrap();
+}
+
+#[test]
 fn why_it_is_slow_and_what_went_wrong_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let readings = "GPUS=2\n0_THROTTLE=1\n1_THROTTLE=64\nECC=1\n1_ECC_ERRORS=2\n1_XID=79\n";

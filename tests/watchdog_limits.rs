@@ -10,10 +10,15 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::{ChildStderr, Command};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, ChildStderr, Command, Stdio};
 
 use support::watchdog::{IDLE, monitor, over, peaks};
+
+/// A row of nvidia-smi near the limit of temperature.
+const WARM: &str = "120, 450, 80, 8000, 24564, 33";
+/// A plan that asks for little and runs anywhere.
+const PLAN: &str = r#"{"fits": true, "verdict": "ship", "vram_used_mib": 4000, "ram_used_mib": 0}"#;
 
 fn hang_up(pid: u32) {
     let sent = Command::new("kill")
@@ -75,4 +80,80 @@ fn a_hang_up_reads_the_limits_again() {
         stderr.read_to_end(&mut Vec::new()).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(7));
     }
+}
+
+/// A shell that waits for a line of its input between these.
+fn stages(of: &[&str]) -> Child {
+    Command::new("sh")
+        .args(["-c", &of.join("; read x; ")])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+fn go_on(child: &mut Child) {
+    child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+}
+
+#[test]
+fn a_process_that_runs_already_is_held_to_the_jobs_limits() {
+    // What is watched is grown by a child of it, and hears of it by name.
+    let hog = "(x=$(head -c 60000000 /dev/zero | tr '\\0' a); sleep 100; echo $x) & wait";
+    let mut job = stages(&["echo", hog]);
+    let pid = job.id().to_string();
+    let action = format!("command:echo $GPUC_METRIC $GPUC_PID > told,kill:{pid}");
+    let (mut child, dir) = monitor(&[IDLE])
+        .args(["--watch", "--pid", &pid, "--job-rss", "40", "--events", "e"])
+        .args(["--interval", "0.1", "--on-breach", &action])
+        .spawn();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    wait_for(&mut stderr, "ok");
+    go_on(&mut job);
+    let mut all = String::new();
+    stderr.read_to_string(&mut all).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(7), "{all}");
+    assert!(all.contains("job_rss_mib"), "{all}");
+    assert!(!job.wait().unwrap().success());
+    let told = std::fs::read_to_string(dir.path().join("told")).unwrap();
+    assert_eq!(told, format!("job_rss_mib {pid}\n"));
+    let events = std::fs::read_to_string(dir.path().join("e")).unwrap();
+    assert!(events.contains(&format!("watching job {pid}")), "{events}");
+}
+
+#[test]
+fn the_watch_of_a_process_ends_with_it_and_with_the_last_verdict() {
+    for (row, status) in [(IDLE, 0), (WARM, 5)] {
+        // Nobody reaps it meanwhile: its number is still taken.
+        let mut job = stages(&["echo", "exit 3"]);
+        let (mut child, _dir) = monitor(&[row])
+            .args(["--watch", "--pid", &job.id().to_string()])
+            .args(["--plan", "plan.json", "--interval", "1000"])
+            .file("plan.json", PLAN)
+            .spawn();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        wait_for(&mut stderr, "VRAM");
+        go_on(&mut job);
+        wait_for(&mut stderr, "the process has ended");
+        assert_eq!(child.wait().unwrap().code(), Some(status));
+        job.wait().unwrap();
+    }
+}
+
+#[test]
+fn one_look_at_a_process_and_what_its_plan_implies() {
+    let mut job = stages(&["echo", "exit 3"]);
+    let look = |limits: &[&str]| {
+        monitor(&[IDLE])
+            .file("plan.json", PLAN)
+            .args(["--json", "--pid", &job.id().to_string()])
+            .args(limits)
+            .run()
+    };
+    let run = look(&["--plan", "plan.json"]).expect_status(0);
+    assert!(run.json()["sample"]["job_rss_mib"].as_f64().unwrap() > 0.0);
+    let run = look(&["--plan", "plan.json", "--job-rss", "0.1"]).expect_status(7);
+    assert_eq!(run.json()["breaches"][0]["metric"], "job_rss_mib");
+    go_on(&mut job);
+    job.wait().unwrap();
 }

@@ -13,6 +13,7 @@ const HELP: &str = "\
 Examples:
   gpu-container-watchdog                              one look at GPU and host
   gpu-container-watchdog --watch --interval 2 --on-breach docker-stop:llama
+  gpu-container-watchdog --watch --pid 4242 --plan plan.json --on-breach kill:4242
   gpu-container-watchdog run --peaks-out peaks.json -- llama-bench -m model.gguf -o json > bench.json
   gpu-container-watchdog --config watchdog.json run --json-out reports.jsonl -- ./serve.sh
   gpu-container-watchdog draw run.jsonl --svg run.svg
@@ -81,20 +82,25 @@ pub struct Args {
     /// to abort [default: none, under run 95].
     #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Cgroup.most()))]
     pub cgroup_mem_max: Option<f64>,
-    /// VRAM of the job, all GPUs together, MiB, at which to abort (run only) [default: none].
+    /// VRAM of the job, all GPUs together, MiB, at which to abort (run, or --pid) [default: none].
     #[arg(long, visible_alias = "job-vram", value_name = "MIB", global = true, value_parser = up_to(Limit::JobVram.most()))]
     pub job_vram_max: Option<f64>,
-    /// Resident memory of the job's processes together, MiB, at which to abort (run only)
+    /// Resident memory of the job's processes together, MiB, at which to abort (run, or --pid)
     /// [default: none].
     #[arg(long, visible_alias = "job-rss", value_name = "MIB", global = true, value_parser = up_to(Limit::JobRss.most()))]
     pub job_rss_max: Option<f64>,
     /// Share of a limit at which a warning starts [default: 0.9].
     #[arg(long, value_name = "SHARE", global = true, value_parser = up_to(Limit::WarnFraction.most()))]
     pub warn_fraction: Option<f64>,
-    /// Take the job's limits from plan.json: VRAM and RAM that it uses, and a margin (run only). The
-    /// thresholds file and flags go over it. Without a command the plan itself is launched.
+    /// Take the job's limits from plan.json: VRAM and RAM that it uses, and a margin (run, or --pid).
+    /// The thresholds file and flags go over it. Under run without a command the plan itself is
+    /// launched.
     #[arg(long, value_name = "FILE", global = true)]
     pub plan: Option<PathBuf>,
+    /// Watch this process too, with all it has started: the job's limits and --plan are held against
+    /// it, and the watch ends when it does. A later process of its number is never meant.
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    pub pid: Option<i32>,
     /// Print the limits in force as JSON, each with where it comes from, and end.
     #[arg(long, global = true)]
     pub print_config: bool,
@@ -114,8 +120,8 @@ pub struct Args {
     pub max_polls: Option<u64>,
     /// What to do on a breach: alert, kill-job (the default under run), wsl-shutdown,
     /// docker-stop:NAME, kill:PID, command:CMD, or several with commas between them. Under run, all
-    /// but alert stop the job as well. A command finds GPUC_METRIC, GPUC_VALUE, GPUC_LIMIT and,
-    /// under run, GPUC_PID in its environment.
+    /// but alert stop the job as well. A command finds GPUC_METRIC, GPUC_VALUE, GPUC_LIMIT and, of a
+    /// job, GPUC_PID in its environment.
     #[arg(long, value_name = "ACTION", global = true)]
     pub on_breach: Option<String>,
     /// Seconds that a command or a program of --on-breach may take until it is killed with all it

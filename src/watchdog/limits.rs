@@ -57,11 +57,13 @@ impl Layers {
         let jobless = jobless.filter(|l| flags.has(*l)).map(Limit::flag);
         let mut jobless = jobless.chain(args.plan.as_ref().map(|_| "--plan"));
         if place != Place::Run
+            && args.pid.is_none()
             && let Some(flag) = jobless.next()
         {
-            let message = format!("{flag} needs a job of the watchdog's own");
-            return Err(Fault::new(Code::InputUsage, message)
-                .with_hint("gpu-container-watchdog run [OPTIONS] -- COMMAND [ARGUMENTS]"));
+            let message = format!("{flag} needs a job: one of the watchdog's own, or --pid");
+            return Err(Fault::new(Code::InputUsage, message).with_hint(
+                "put its command behind run, or name a process that runs already: --pid PID",
+            ));
         }
         Ok(Self {
             place,

@@ -22,7 +22,7 @@ use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::Place;
 use gpuc_rig::host::HostPressure;
-use gpuc_rig::supervise::{Protection, Signals, Stop, Worker};
+use gpuc_rig::supervise::{Protection, Signals, Stop, Subject, Worker};
 
 pub use args::Args;
 pub(crate) use draw::read_track;
@@ -45,6 +45,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     if settings.dry_run {
         Outputs::check(&settings)?;
+        subject(&settings)?;
         deliver_text(&Remedies::prepare(&settings)?.plan(&settings))?;
         return Ok(Exit::Ok);
     }
@@ -63,6 +64,7 @@ fn monitor<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Exit, Fault> {
     let mut remedies = Remedies::prepare(settings)?;
     Outputs::check(settings)?;
     let outputs = Outputs::open(settings)?;
+    let subject = subject(settings)?;
     let signals = take_over()?;
     let mut notes = String::new();
     if settings.place == Place::Watch {
@@ -71,7 +73,8 @@ fn monitor<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Exit, Fault> {
         notes = run::unprotected(&protection);
     }
     let mut patrol = patrol(settings, &signals, outputs, host)?;
-    patrol.outputs.begun(None, &notes);
+    patrol.subject = subject;
+    patrol.outputs.begun(settings.pid, &notes);
     let cause = patrol.walk(None)?;
     patrol.outputs.ending("the watch ends");
     let exit = match cause {
@@ -82,7 +85,7 @@ fn monitor<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Exit, Fault> {
         Cause::Done(verdict) => verdict_exit(verdict),
         Cause::JobEnded => Exit::Ok,
         Cause::Breach(breach) => {
-            let mut deeds = remedies.begin(&mut patrol, &breach, None);
+            let mut deeds = remedies.begin(&mut patrol, &breach, settings.pid);
             match deeds.wait(&mut patrol, None) {
                 Ok(_) => Exit::Abort,
                 Err(stop) => stopped_by(stop),
@@ -91,6 +94,23 @@ fn monitor<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Exit, Fault> {
     };
     patrol.outputs.ended(exit.status(), "the watch has ended");
     patrol.outputs.settle(exit)
+}
+
+/// The process that a monitor is to watch as a job.
+fn subject(settings: &Settings) -> Result<Option<Subject>, Fault> {
+    let Some(pid) = settings.pid else {
+        return Ok(None);
+    };
+    if u32::try_from(pid) == Ok(std::process::id()) {
+        let message = format!("--pid {pid} names the watchdog itself");
+        return Err(Fault::new(Code::InputUsage, message).with_hint("name the process of the job"));
+    }
+    Subject::open(pid).map(Some).map_err(|e| {
+        let message = format!("--pid {pid}: there is no such process to watch");
+        Fault::new(Code::InputUsage, message)
+            .with_hint("give the number of a process that runs")
+            .with_cause(e)
+    })
 }
 
 fn take_over() -> Result<Signals, Fault> {
@@ -116,6 +136,7 @@ fn patrol<'a>(
         gpus,
         host,
         groups: None,
+        subject: None,
         job: None,
         grace: None,
         watch: settings.watch(),

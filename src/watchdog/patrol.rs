@@ -9,7 +9,7 @@ use gpuc_core::safety::{
     GpuReadings, GroupReading, HostReading, HostWanted, JobReading, Limit, Place, Reading, Watch,
 };
 use gpuc_rig::host::{Groups, nearest};
-use gpuc_rig::supervise::{Attendant, Job, Signals, Step, Stop, Worker};
+use gpuc_rig::supervise::{Attendant, Job, Signals, Step, Stop, Subject, Worker};
 
 use super::evidence::event;
 use super::output::{Outputs, rendered};
@@ -49,6 +49,8 @@ pub(super) struct Patrol<'a> {
     pub(super) host: Host<'a>,
     /// The job's own control group, where it has one with a limit.
     pub(super) groups: Option<Groups>,
+    /// Somebody else's process that is watched as a job.
+    pub(super) subject: Option<Subject>,
     /// The job as it was last read, and when.
     pub(super) job: Option<(Instant, JobReading)>,
     /// While a job is stopped: when the GPUs are asked next, or given up.
@@ -69,6 +71,8 @@ struct Rounds {
     looks: u64,
     /// Whether the last look found a limit breached.
     alarmed: bool,
+    /// What it came to.
+    verdict: Safety,
     /// When the host is to be glanced at next.
     glance: Instant,
 }
@@ -82,6 +86,7 @@ impl Patrol<'_> {
             asked: self.started,
             looks: 0,
             alarmed: false,
+            verdict: Safety::Ok,
             glance: self.started,
         };
         loop {
@@ -92,7 +97,11 @@ impl Patrol<'_> {
                 Some(_) => rounds.asked + self.settings.gpu_timeout,
                 None => rounds.next,
             };
-            let bells = [self.gpus.bell(), job.as_ref().and_then(|j| j.bell())];
+            let bells = [
+                self.gpus.bell(),
+                job.as_ref().and_then(|j| j.bell()),
+                self.subject.as_ref().map(Subject::bell),
+            ];
             let bells: Vec<_> = bells.into_iter().flatten().collect();
             // The host is looked at in between as well: memory can be gone within an interval.
             let until = due.min(rounds.glance);
@@ -115,11 +124,14 @@ impl Patrol<'_> {
                     job.forward(signal);
                 }
                 if job.has_ended() {
-                    self.last_look(rounds.looks, job);
+                    self.last_look(&rounds, Some(job));
                     return Ok(Cause::JobEnded);
                 }
             } else if wake.suspend {
                 Signals::pause();
+            } else if self.subject.as_ref().is_some_and(Subject::has_ended) {
+                say("watchdog: the process has ended, and the watch with it");
+                return Ok(Cause::Done(self.last_look(&rounds, None)));
             }
         }
     }
@@ -180,6 +192,7 @@ impl Patrol<'_> {
             (since + self.settings.interval).max(now + BREATH.min(self.settings.interval));
         let report = self.take(&reading);
         rounds.alarmed = report.verdict == Safety::Abort;
+        rounds.verdict = report.verdict;
         let cause = self.judge(&report, rounds.looks);
         if matches!(cause, Some(Cause::Breach(_))) && self.settings.place == Place::Run {
             if !self.is_confirmed(&report, job) {
@@ -274,8 +287,10 @@ impl Patrol<'_> {
 
     /// The job's processes and memory, read anew where a limit depends on it.
     fn job(&mut self, job: Option<&Job>) -> JobReading {
-        let Some(job) = job else {
-            return JobReading::default();
+        let read = || match (job, &self.subject) {
+            (Some(job), _) => job.reading(),
+            (None, Some(subject)) => subject.reading(),
+            (None, None) => JobReading::default(),
         };
         let t = self.watch.thresholds();
         let needed = [Limit::JobVram, Limit::JobRss].map(|l| l.get(t).is_some());
@@ -283,7 +298,7 @@ impl Patrol<'_> {
         match &self.job {
             Some((read, last)) if needed == [false; 2] && now < *read + JOB_LOOK => last.clone(),
             _ => {
-                let reading = job.reading();
+                let reading = read();
                 self.job = Some((now, reading.clone()));
                 reading
             }
@@ -353,16 +368,17 @@ impl Patrol<'_> {
         (done || unheard).then_some(Cause::Done(report.verdict))
     }
 
-    /// A job that was over before its first look: the host at least was there to be read.
-    fn last_look(&mut self, looks: u64, job: &Job) {
-        if looks > 0 {
-            return;
+    /// What the last look came to. A job may have been over before the first: the host at least was
+    /// there to be read.
+    fn last_look(&mut self, rounds: &Rounds, job: Option<&Job>) -> Safety {
+        if rounds.looks > 0 {
+            return rounds.verdict;
         }
         let gpus = self.gpus.answer().unwrap_or_else(|| {
             GpuReadings::NotAwaited("GPUs not waited for: the job had ended".to_owned())
         });
-        let (host, job) = (self.host(HostWanted::ALL), self.job(Some(job)));
-        self.take(&Reading { gpus, host, job });
+        let (host, job) = (self.host(HostWanted::ALL), self.job(job));
+        self.take(&Reading { gpus, host, job }).verdict
     }
 }
 
@@ -417,6 +433,7 @@ mod tests {
             gpus: Worker::start("gpus", gpus).unwrap(),
             host: Box::new(move |_| host()),
             groups: None,
+            subject: None,
             job: None,
             grace: None,
             watch: settings.watch(),

@@ -25,6 +25,8 @@ pub(super) struct Settings {
     /// Only say what they are.
     pub(super) print_config: bool,
     pub(super) place: Place,
+    /// The process that a monitor watches as a job.
+    pub(super) pid: Option<i32>,
     pub(super) actions: Actions,
     /// How long a command or a program may take over an action.
     pub(super) action_timeout: Duration,
@@ -70,6 +72,13 @@ impl Settings {
                 )
                 .with_hint("a job is watched for as long as it runs"));
             }
+            Some(Sub::Run(_)) if args.pid.is_some() => {
+                return Err(Fault::new(
+                    Code::InputUsage,
+                    "--pid has no meaning under run, which watches its own job",
+                )
+                .with_hint("leave one of them away"));
+            }
             // Read here, the job would find its standard input empty.
             Some(Sub::Run(_)) if args.config.as_deref() == Some(Path::new("-")) => {
                 return Err(Fault::new(
@@ -104,6 +113,7 @@ impl Settings {
             layers,
             print_config: args.print_config,
             place,
+            pid: args.pid,
             actions,
             action_timeout: seconds(args.action_timeout.unwrap_or(20.0)),
             blindness,
@@ -135,7 +145,7 @@ impl Settings {
         Watched {
             further: true,
             // A file that is read again may bring the limit later.
-            processes_always: self.job.is_some() && (limited || reloads),
+            processes_always: self.pid.is_some() || self.job.is_some() && (limited || reloads),
         }
     }
 

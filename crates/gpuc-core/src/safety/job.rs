@@ -26,7 +26,8 @@ impl JobVram {
     /// MiB of all GPUs that say anything, and a note when some of it is a guess.
     ///
     /// Where the driver names processes and counts them as we do, it is what it says of the job's.
-    /// Elsewhere (WSL2, containers) it is by how much the VRAM in use has grown.
+    /// Elsewhere (WSL2, containers) it is by how much the VRAM in use has grown, where the job is as
+    /// young as the watch.
     pub(super) fn of(
         &self,
         gpus: &[GpuReading],
@@ -41,6 +42,9 @@ impl JobVram {
                 .as_deref()
                 .filter(|_| job.numbers_are_the_hosts);
             let mib = named.and_then(|all| told(all, ours)).or_else(|| {
+                if !job.since_the_start {
+                    return None;
+                }
                 let grown = gpu.vram_used_mib? - self.at_start.get(i).copied().flatten()?;
                 note = Some(GROWTH);
                 Some(grown.max(0.0))
@@ -77,6 +81,7 @@ mod tests {
         JobReading {
             processes: Some(processes.to_vec()),
             numbers_are_the_hosts,
+            since_the_start: true,
             rss_mib: None,
         }
     }
@@ -120,6 +125,12 @@ mod tests {
         let gpus = [gpu(None, None), gpu(Some(60.0), None)];
         assert_eq!(vram.of(&gpus, &job(&[5], true)), Some((10.0, Some(GROWTH))));
         assert_eq!(vram.of(&gpus[..1], &job(&[5], true)), None);
+        // Of a process that ran before, growth says nothing.
+        let older = JobReading {
+            since_the_start: false,
+            ..job(&[5], false)
+        };
+        assert_eq!(vram.of(&gpus, &older), None);
     }
 
     proptest! {

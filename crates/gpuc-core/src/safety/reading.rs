@@ -96,6 +96,8 @@ pub struct JobReading {
     pub processes: Option<Vec<i32>>,
     /// Whether the driver counts processes as we do: not so in a container.
     pub numbers_are_the_hosts: bool,
+    /// Whether nothing of it ran before the watch began, so that what has grown since is its own.
+    pub since_the_start: bool,
     /// What they hold in memory together, MiB; what they share counts once for each.
     pub rss_mib: Option<f64>,
 }

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use gpuc_core::error::{Code, Coded};
 use gpuc_core::safety::JobReading;
-use gpuc_core::units::mib;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, setsid, tcsetpgrp};
@@ -262,13 +261,9 @@ impl Job {
 
     /// The numbers of all its processes, and what they hold in memory.
     pub fn reading(&self) -> JobReading {
-        let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
-        let page = page.ok().flatten().and_then(|n| u64::try_from(n).ok());
-        let (processes, pages) = self.tree().resident();
         JobReading {
-            processes: Some(processes),
-            numbers_are_the_hosts: numbers_are_the_hosts(),
-            rss_mib: Some(mib(pages.saturating_mul(page.unwrap_or(4096)))),
+            since_the_start: true,
+            ..self.tree().reading()
         }
     }
 
@@ -454,13 +449,6 @@ impl Job {
         self.hear();
         self.paused = false;
     }
-}
-
-/// Whether processes have the numbers here that they have for the machine's kernel and its drivers.
-fn numbers_are_the_hosts() -> bool {
-    // The first namespace has this number in every kernel.
-    const FIRST: &str = "pid:[4026531836]";
-    std::fs::read_link("/proc/self/ns/pid").is_ok_and(|ns| ns.as_os_str() == FIRST)
 }
 
 /// What a short wait has brought.

@@ -1,7 +1,7 @@
 //! A process held so that its number cannot become another's.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -16,17 +16,22 @@ pub(super) struct Process {
 
 impl Process {
     /// Takes hold of one that we may signal.
-    #[allow(unsafe_code)]
     pub(super) fn open(pid: i32) -> io::Result<Self> {
+        let process = Self::hold(pid)?;
+        process.signal(None)?;
+        Ok(process)
+    }
+
+    /// Takes hold of any.
+    #[allow(unsafe_code)]
+    pub(super) fn hold(pid: i32) -> io::Result<Self> {
         // SAFETY: the call takes two numbers and returns a new descriptor or an error.
         let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let raw = Errno::result(raw)?;
         let raw = i32::try_from(raw).map_err(io::Error::other)?;
         // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
         let fd = unsafe { OwnedFd::from_raw_fd(raw) };
-        let process = Self { fd };
-        process.signal(None)?;
-        Ok(process)
+        Ok(Self { fd })
     }
 
     /// Sends a signal, or with none only asks whether one could be sent.
@@ -45,6 +50,11 @@ impl Process {
             )
         };
         Errno::result(done).map(drop)
+    }
+
+    /// Becomes readable when it ends.
+    pub(super) fn bell(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Whether it has ended, reaped or not.

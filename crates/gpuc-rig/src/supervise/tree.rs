@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read as _;
 
+use gpuc_core::safety::JobReading;
+use gpuc_core::units::mib;
 use nix::sys::signal::{Signal, killpg};
-use nix::unistd::{Pid, getpgrp};
+use nix::unistd::{Pid, SysconfVar, getpgrp, sysconf};
 
 use super::pidfd::Process;
 
@@ -67,42 +69,65 @@ impl Entry {
     }
 }
 
-/// All processes below one, that one left out.
+/// All processes below one, that one left out or not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tree {
     root: i32,
+    with_root: bool,
 }
 
 impl Tree {
     pub(super) fn below(root: Pid) -> Self {
         Self {
             root: root.as_raw(),
+            with_root: false,
+        }
+    }
+
+    /// All below this one, and it.
+    pub(super) fn of(root: Pid) -> Self {
+        Self {
+            root: root.as_raw(),
+            with_root: true,
         }
     }
 
     /// How many of them run.
     pub(super) fn running(self) -> usize {
-        members(&all(), self.root).len()
+        self.members(&all()).len()
     }
 
-    /// The numbers of those that run, and the pages that they hold in memory together; what they
-    /// share counts once for each.
-    pub(super) fn resident(self) -> (Vec<i32>, u64) {
-        let members = members(&all(), self.root);
-        let pages = members.iter().map(|e| e.resident).sum();
-        (members.iter().map(|e| e.pid).collect(), pages)
+    /// The numbers of those that run, and what they hold in memory.
+    pub(super) fn reading(self) -> JobReading {
+        let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
+        let page = page.and_then(|n| u64::try_from(n).ok()).unwrap_or(4096);
+        let members = self.members(&all());
+        let pages: u64 = members.iter().map(|e| e.resident).sum();
+        JobReading {
+            processes: Some(members.iter().map(|e| e.pid).collect()),
+            numbers_are_the_hosts: numbers_are_the_hosts(),
+            since_the_start: false,
+            rss_mib: Some(mib(pages.saturating_mul(page))),
+        }
+    }
+
+    fn members(self, all: &[Entry]) -> Vec<Entry> {
+        let mut members = members(all, self.root);
+        let root = all.iter().filter(|e| self.with_root && e.pid == self.root);
+        members.extend(root.filter(|e| e.runs));
+        members
     }
 
     /// A signal to each.
     pub(super) fn signal(self, signal: Signal) {
-        for entry in members(&all(), self.root) {
+        for entry in self.members(&all()) {
             entry.signal(signal);
         }
     }
 
     /// A signal to those in one process group.
     pub(super) fn signal_group(self, group: Pid, signal: Signal) {
-        let members = members(&all(), self.root);
+        let members = self.members(&all());
         for entry in members.iter().filter(|e| e.group == group.as_raw()) {
             entry.signal(signal);
         }
@@ -111,7 +136,7 @@ impl Tree {
     /// Kills each that is seen now. One forked in this moment is not: go on until none is left.
     pub(super) fn kill(self) {
         let all = all();
-        let members = members(&all, self.root);
+        let members = self.members(&all);
         // A group is killed in one stroke, however fast it forks; but only one that is all ours.
         let ours: HashSet<i32> = members.iter().map(|e| e.pid).collect();
         let mut groups: HashMap<i32, bool> = HashMap::new();
@@ -127,6 +152,13 @@ impl Tree {
             entry.signal(Signal::SIGKILL);
         }
     }
+}
+
+/// Whether processes have the numbers here that they have for the machine's kernel and its drivers.
+fn numbers_are_the_hosts() -> bool {
+    // The first namespace has this number in every kernel.
+    const FIRST: &str = "pid:[4026531836]";
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|ns| ns.as_os_str() == FIRST)
 }
 
 fn all() -> Vec<Entry> {

@@ -203,6 +203,7 @@ fn the_jobs_own_limits_and_the_swap_and_the_group() {
     calm.job = JobReading {
         processes: Some(vec![7]),
         numbers_are_the_hosts: true,
+        since_the_start: true,
         rss_mib: Some(449.0),
     };
     calm.host.swap_total_mib = Some(1000.0);
