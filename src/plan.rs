@@ -9,7 +9,7 @@ use gpuc_core::document::{Model, Plan, Point, Profile, Verdict};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::header::GgmlType;
-use gpuc_core::launch::{Weights, shell_line};
+use gpuc_core::launch::{Job, Programs, Weights, bounded_prompt_cache_mib, shell_line};
 use gpuc_core::model::{self, quant};
 use gpuc_core::plan::{
     Bandwidths, Problem, Rig, RigView, Search, Subject, Wish, curve, frontier, refuse,
@@ -18,6 +18,7 @@ use gpuc_core::units::MIB;
 use gpuc_show::html::Page;
 use gpuc_show::svg;
 use gpuc_show::text::{self, PlanScreen, Terminal};
+use gpuc_show::view::prompts;
 
 use crate::deliver::{deliver_picture, read_document, read_model_config};
 use crate::launch::{Emit, emit};
@@ -465,6 +466,9 @@ fn tell(plan: &Plan, launch: Option<&str>) {
     if let Some(flags) = plan.remedies.first().and_then(|r| r.flags.as_ref()) {
         text += &format!("try: {flags}\n");
     }
+    if let Some(mib) = bounded_prompt_cache_mib(plan).filter(|_| launch.is_some()) {
+        text += &format!("note: {}\n", prompts(mib));
+    }
     if let Some(launch) = launch {
         text += &format!("launch: {launch}\n");
     }
@@ -473,12 +477,13 @@ fn tell(plan: &Plan, launch: Option<&str>) {
 
 /// The command line that launches a plan that ships.
 fn launch_line(plan: &Plan, args: &PlanArgs, loaded: Option<&Loaded>) -> Option<String> {
-    let flags = plan.llama_flags.as_ref()?;
     let weights = match (&args.hf, loaded.and_then(Loaded::path)) {
         (Some(hf), _) => Weights::Repo(hf.clone()),
         (None, Some(path)) => Weights::File(path.to_string_lossy().into_owned()),
         (None, None) => Weights::Unknown,
     };
-    let source = shell_line(&weights.words());
-    (plan.verdict == Verdict::Ship).then(|| format!("llama-server {source} {flags}"))
+    let job = Job::of(plan, weights).ok()?;
+    Some(shell_line(
+        &[vec![Programs::default().server], job.server()].concat(),
+    ))
 }

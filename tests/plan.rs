@@ -75,6 +75,26 @@ fn a_plan_says_what_ram_it_counted_on_and_of_what_model_it_is() {
 }
 
 #[test]
+fn earlier_prompts_get_no_more_ram_than_the_plan_leaves() {
+    let run = tool(&rig(12282, 12.0), &moe()).run().expect_status(0);
+    let plan = run.json();
+    let ram = |key: &str| plan[key].as_f64().unwrap();
+    let left = ram("ram_budget_mib") - ram("ram_used_mib") - 1024.0;
+    assert!(0.0 < left && left < 8192.0, "{left}");
+    let flag = format!(" -np 1 -fit off --cache-ram {}\n", left.floor());
+    assert!(run.stderr.contains(&flag), "{}", run.stderr);
+    assert!(run.stderr.contains("note: llama-server"), "{}", run.stderr);
+    let emitted = tool(&rig(12282, 12.0), &moe())
+        .args(["--emit", "server"])
+        .run()
+        .expect_status(0);
+    assert!(emitted.stdout.ends_with(&flag), "{}", emitted.stdout);
+    // What it takes by itself fits a larger rig.
+    let ample = tool(&rig(12282, 64.0), &moe()).run().expect_status(0);
+    assert!(!ample.stderr.contains("--cache-ram"), "{}", ample.stderr);
+}
+
+#[test]
 fn a_refusal_exits_3_and_still_writes_the_document() {
     let run = tool(&rig(1800, 64.0), &moe())
         .args(["-o", "plan.json"])

@@ -49,7 +49,8 @@ fn a_terminal_gets_a_screen_and_a_pipe_the_document() {
     assert!(screen.contains('\x1b') && screen.contains('█'), "{screen}");
     let text = plain(&screen);
     assert!(text.trim_start().starts_with("SHIP"), "{text}");
-    let launch = "\nllama-server -m MODEL.gguf -ngl 99 --n-cpu-moe 22 -c 4096 -fa on\n";
+    let launch =
+        "\nllama-server -m MODEL.gguf -ngl 99 --n-cpu-moe 22 -c 4096 -fa on -np 1 -fit off\n";
     assert!(text.contains(launch), "{text}");
     // The screen says it all: nothing is said a second time on standard error.
     assert!(!text.contains("ships:") && !text.contains('{'), "{text}");
@@ -191,7 +192,7 @@ fn the_terminal_says_how_it_can_be_written_to() {
         .on_terminal(200)
         .screen;
     // The launch line alone stays in one piece.
-    assert_eq!(width(&narrow), Some(64), "{narrow}");
+    assert_eq!(width(&narrow), Some(79), "{narrow}");
 
     for (key, value) in [("NO_COLOR", "1"), ("TERM", "dumb")] {
         let screen = plan("qwen3-30b-a3b").env(key, value).on_terminal(80).screen;

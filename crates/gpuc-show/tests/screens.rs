@@ -69,7 +69,8 @@ fn plan(text: &str, launch: Option<&str>) -> impl Fn(&Terminal) -> String {
     }
 }
 
-const LAUNCH: &str = "llama-server -m MODEL.gguf -ngl 99 --n-cpu-moe 22 -c 4096 -fa on";
+const LAUNCH: &str =
+    "llama-server -m MODEL.gguf -ngl 99 --n-cpu-moe 22 -c 4096 -fa on -np 1 -fit off";
 
 #[test]
 fn a_plan_that_ships() {

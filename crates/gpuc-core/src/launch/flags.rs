@@ -46,6 +46,8 @@ pub(super) static OVERRIDES: Flag = flag(
     Some("-ot"),
 );
 pub(super) static FIT: Flag = flag(&["-fit", "--fit"], "LLAMA_ARG_FIT", None);
+/// No plan writes it: what it bounds is no placement.
+pub(super) static PROMPTS: Flag = flag(&["--cache-ram", "-cram"], "LLAMA_ARG_CACHE_RAM", None);
 pub(super) static CACHE_K: Flag = flag(
     &["-ctk", "--cache-type-k"],
     "LLAMA_ARG_CACHE_TYPE_K",

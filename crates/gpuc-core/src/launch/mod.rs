@@ -8,7 +8,8 @@ mod target;
 
 use crate::document::{Plan, Verdict};
 use crate::error::{Code, Coded};
-use flags::{CONTEXT, FIT, LAYERS, OVERRIDES, PARALLEL, Setting};
+use crate::units::floor_bytes;
+use flags::{CONTEXT, FIT, LAYERS, OVERRIDES, PARALLEL, PROMPTS, Setting};
 pub use quote::{shell, shell_line};
 pub use target::{Programs, Target};
 
@@ -16,6 +17,10 @@ pub use target::{Programs, Target};
 const BENCH_PROMPT: u64 = 512;
 /// Tokens that a benchmark decodes, `-n`.
 const BENCH_DECODE: u64 = 128;
+/// RAM that llama-server fills with earlier prompts unless told otherwise, MiB.
+const PROMPT_CACHE: u64 = 8192;
+/// RAM for the program, its libraries and what the driver keeps on the host's side, MiB.
+pub(crate) const PROGRAM: f64 = 1024.0;
 /// What stands for the weights where none are named.
 const NO_WEIGHTS: &str = "MODEL.gguf";
 
@@ -50,6 +55,20 @@ impl Weights {
         };
         [flag.to_owned(), word.to_owned()]
     }
+}
+
+/// RAM that llama-server may fill with earlier prompts, MiB: what a plan leaves, up to what the
+/// server takes by itself. None where the plan does not say what RAM there is.
+///
+/// It is no part of the placement, so no plan counts it.
+pub fn prompt_cache_mib(plan: &Plan) -> Option<u64> {
+    let left = plan.ram_budget_mib? - plan.ram_used_mib? - PROGRAM;
+    Some(floor_bytes(left).min(PROMPT_CACHE))
+}
+
+/// The same where it is less than what the server takes by itself, so that it must be told.
+pub fn bounded_prompt_cache_mib(plan: &Plan) -> Option<u64> {
+    prompt_cache_mib(plan).filter(|mib| *mib < PROMPT_CACHE)
 }
 
 /// A launch of llama.cpp as a plan asks for it.
@@ -147,6 +166,9 @@ impl Job {
         also(&PARALLEL, "1");
         // llama.cpp would try to fit by itself, and give up with a warning.
         also(&FIT, "off");
+        if let Some(mib) = bounded_prompt_cache_mib(plan) {
+            also(&PROMPTS, &mib.to_string());
+        }
         for (_, value) in &settings {
             no_control(value)?;
         }

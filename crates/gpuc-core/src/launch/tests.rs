@@ -88,6 +88,28 @@ fn what_the_closed_form_leaves_open_is_settled() {
 }
 
 #[test]
+fn earlier_prompts_get_the_ram_that_a_plan_leaves() {
+    for (budget, used, mib, told) in [
+        (Some(65_536.0), Some(10_000.0), Some(8192), None),
+        (Some(12_000.0), Some(10_000.5), Some(975), Some("975")),
+        (Some(10_000.0), Some(10_000.0), Some(0), Some("0")),
+        (None, Some(10_000.0), None, None),
+        (Some(12_000.0), None, None, None),
+    ] {
+        let mut plan = plan(EXACT);
+        (plan.ram_budget_mib, plan.ram_used_mib) = (budget, used);
+        assert_eq!(prompt_cache_mib(&plan), mib);
+        let job = Job::of(&plan, Weights::Unknown).unwrap();
+        parses("server", &job.server());
+        parses("cli", &job.cli());
+        let words = job.server();
+        let at = words.iter().position(|w| w == "--cache-ram");
+        assert_eq!(at.map(|at| words[at + 1].as_str()), told);
+        assert!(!job.bench().unwrap().contains(&"--cache-ram".to_owned()));
+    }
+}
+
+#[test]
 fn a_benchmark_stays_within_the_context() {
     let depth = |flags: &str, depth: Option<u64>| {
         let mut plan = plan(flags);

@@ -4,13 +4,12 @@ use super::limit::Limit;
 use super::thresholds::Limits;
 use crate::document::{Plan, Verdict};
 use crate::error::{Code, Coded};
+use crate::launch::{PROGRAM, prompt_cache_mib};
 
 /// A plan is exact to a few percent; a warning starts at 0.9 of a limit, just above the plan.
 const MARGIN: f64 = 0.15;
 /// Of VRAM, MiB: what a driver takes for itself in a process.
 const LEAST_VRAM: f64 = 512.0;
-/// Of RAM, MiB: the program, its libraries and what the driver keeps on the host's side.
-const LEAST_RAM: f64 = 1024.0;
 
 /// Why a plan gives no limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +34,8 @@ impl Coded for PlannedError {
 /// The job's limits: what the plan uses of VRAM and of RAM, and a margin.
 ///
 /// A file that is mapped passes through memory whole while it is loaded, so unless the plan reads
-/// without a mapping, what goes to VRAM counts as RAM as well.
+/// without a mapping, what goes to VRAM counts as RAM as well. So does what a server may keep of
+/// earlier prompts in the RAM that the plan leaves.
 pub fn planned(plan: &Plan) -> Result<Limits, PlannedError> {
     if plan.verdict == Verdict::Refuse {
         return Err(PlannedError::Refused);
@@ -48,7 +48,8 @@ pub fn planned(plan: &Plan) -> Result<Limits, PlannedError> {
     limits.give(Limit::JobVram, Some(with_margin(vram, LEAST_VRAM)));
     if let Some(ram) = plan.ram_used_mib {
         let ram = if mapped { ram + vram } else { ram };
-        limits.give(Limit::JobRss, Some(with_margin(ram, LEAST_RAM)));
+        let prompts = prompt_cache_mib(plan).unwrap_or(0) as f64;
+        limits.give(Limit::JobRss, Some(with_margin(ram, PROGRAM) + prompts));
     }
     Ok(limits)
 }
@@ -81,6 +82,9 @@ mod tests {
         let small =
             json!({"vram_used_mib": 100.0, "ram_used_mib": 0.0, "llama_flags": "--no-mmap"});
         assert_eq!(limits(&small), (Some(612.0), Some(1024.0)));
+        let served = json!({"vram_used_mib": 100.0, "ram_used_mib": 1000.0, "llama_flags": "--no-mmap",
+            "ram_budget_mib": 6024.0});
+        assert_eq!(limits(&served), (Some(612.0), Some(2024.0 + 4000.0)));
         assert_eq!(
             limits(&json!({"vram_used_mib": 100.0})),
             (Some(612.0), None)

@@ -1,12 +1,13 @@
 //! The screen of a plan.
 
 use gpuc_core::document::{Plan, Remedy, Verdict};
+use gpuc_core::launch::bounded_prompt_cache_mib;
 
 use super::bar::memory_bar;
 use super::canvas::{BAD, Canvas, FAINT, GOOD, PLAIN, Piece, STRONG, WARN, plain};
 use super::scale::{about, scale};
 use super::{Terminal, clean};
-use crate::view::{Speed, memory_map, placement, reason};
+use crate::view::{Speed, memory_map, placement, prompts, reason};
 
 /// More remedies than these, beside the cheapest, would push the verdict off the screen.
 const MOST_OTHERS: usize = 2;
@@ -187,6 +188,8 @@ fn rests_on(canvas: &mut Canvas, plan: &Plan, with_speed: bool) {
         (Some("closed-form"), None) | (None, _) => {}
         (Some(source), _) => rows.push(("sizes", format!("{source}: the weights file's own"))),
     }
+    let bounded = bounded_prompt_cache_mib(plan).filter(|_| plan.verdict == Verdict::Ship);
+    rows.extend(bounded.map(|mib| ("prompts", prompts(mib))));
     let notes = plan.assumptions.iter().flat_map(|a| &a.notes);
     rows.extend(notes.map(|n| ("note", n.clone())));
     if rows.is_empty() {

@@ -6,4 +6,4 @@ mod words;
 
 pub use memory::{Bar, Part, Segment, memory_map};
 pub use speed::Speed;
-pub use words::{placement, reason};
+pub use words::{placement, prompts, reason};

@@ -24,6 +24,14 @@ pub fn placement(plan: &Plan) -> Option<String> {
     }
 }
 
+/// What is assumed of the RAM for earlier prompts, where the launch bounds it.
+pub fn prompts(mib: u64) -> String {
+    format!(
+        "llama-server is given the {mib} MiB of RAM that are left for earlier prompts \
+         (--cache-ram, 8192 by itself), which no plan counts"
+    )
+}
+
 /// Why a plan is refused: its message without the word and without the help, which `remedies` give.
 pub fn reason(plan: &Plan) -> Option<&str> {
     let message = plan.message.as_deref()?;
