@@ -75,28 +75,20 @@ fn sweep(rig: &Value, plan: &Value) -> Tool {
         .file("peaks.json", peaks.to_string())
 }
 
+/// The sweep as one benchmark that leaves a point.
+fn recorded(rig: &Value, plan: &Value) -> Run {
+    sweep(rig, plan)
+        .args(["--bench", "bench.json", "--peaks", "peaks.json"])
+        .args(["--profile", "rig.json", "--calibration-dir", "cal"])
+        .args(["--model-name", "M", "--created", "2026-06-05"])
+        .run()
+        .expect_status(0)
+}
+
 #[test]
 fn several_depths_are_a_curve() {
     let (rig, plan) = planned();
-    let run = sweep(&rig, &plan)
-        .args([
-            "--bench",
-            "bench.json",
-            "--peaks",
-            "peaks.json",
-            "--profile",
-            "rig.json",
-        ])
-        .args([
-            "--calibration-dir",
-            "cal",
-            "--model-name",
-            "M",
-            "--created",
-            "2026-06-05",
-        ])
-        .run()
-        .expect_status(0);
+    let run = recorded(&rig, &plan);
     let r = run.json();
     let curve = r["depth_curve"].as_array().unwrap();
     let number =
@@ -160,25 +152,7 @@ fn several_depths_are_a_curve() {
 #[test]
 fn each_depth_is_evidence_for_the_next_plan() {
     let (rig, plan) = planned();
-    let run = sweep(&rig, &plan)
-        .args([
-            "--bench",
-            "bench.json",
-            "--peaks",
-            "peaks.json",
-            "--profile",
-            "rig.json",
-        ])
-        .args([
-            "--calibration-dir",
-            "cal",
-            "--model-name",
-            "M",
-            "--created",
-            "2026-06-05",
-        ])
-        .run()
-        .expect_status(0);
+    let run = recorded(&rig, &plan);
     // One point for each depth, with all that a fit needs, and the next plan takes them.
     assert_eq!(points(&run), ["2026-06-05_M_n0.json"]);
     let bytes = fs::read(run.path("cal/2026-06-05_M_n0.json")).unwrap();
