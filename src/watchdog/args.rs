@@ -26,7 +26,9 @@ See also: gpu-container-watchdog run --help";
 
 const RUN_HELP: &str = "\
 The job keeps its standard input, output and error; with --json, standard output is the report
-stream alone and the job's output goes to standard error. Limits may stand before or after `run`.
+stream alone and the job's output goes to standard error. With --tui it is shown in the dashboard
+instead of on the terminal, and the job has no terminal: a standard input that is one is empty for it,
+what is redirected stays as it is. Limits may stand before or after `run`.
 Everything the job has started is stopped (SIGTERM, after the grace period SIGKILL) on a breach and
 on every other way out, the watchdog's own death included. A signal to the watchdog that means
 nothing to it (USR1, USR2, WINCH, ...) is handed on to the job.
@@ -35,6 +37,7 @@ Examples:
   gpu-container-watchdog run --peaks-out peaks.json -- llama-bench -m model.gguf -o json > bench.json
   gpu-container-watchdog run --temp-max 80 --on-breach alert --log run.jsonl -- ./serve.sh
   gpu-container-watchdog run --plan plan.json -- --port 8081
+  gpu-container-watchdog run --tui --job-output server.log -- llama-server -m model.gguf
 
 Exit status:
   the job's own; 128 + n when signal n ended it
@@ -143,6 +146,10 @@ pub struct Args {
     pub json: bool,
     #[command(flatten)]
     pub(super) format: FormatArgs,
+    /// Show the watch live on the terminal: verdict, limits, trajectories, decisions and, under run,
+    /// what the job prints (with --watch or run).
+    #[arg(long, global = true)]
+    pub tui: bool,
     /// Write the report stream to a file, one report a line, and leave standard output alone.
     #[arg(long, value_name = "FILE", global = true)]
     pub json_out: Option<PathBuf>,
@@ -199,6 +206,9 @@ pub struct RunArgs {
     /// Write the worst readings of the run to a file, for gpu-container-receipt --peaks.
     #[arg(long, value_name = "FILE")]
     pub peaks_out: Option<PathBuf>,
+    /// With --tui: write what the job prints, as far as the dashboard shows it, to a file as well.
+    #[arg(long, value_name = "FILE")]
+    pub job_output: Option<PathBuf>,
     /// Draw the run at its end: its trajectory, the limits and the breach.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,

@@ -10,6 +10,7 @@ use gpuc_core::units::round_to;
 use gpuc_rig::supervise::{Notify, Scribe, Step};
 use gpuc_show::openmetrics::{self, Watched};
 
+use super::live::Feed;
 use super::output::{LAST, PATIENCE, Sink, Sinks};
 use super::settings::Settings;
 use crate::deliver::replace;
@@ -30,6 +31,8 @@ pub(super) struct Evidence {
     crossed: Vec<(Breach, Duration)>,
     notify: Option<Notify>,
     signed: Instant,
+    /// Where decisions are shown as they come.
+    pub(super) feed: Option<Feed>,
 }
 
 /// The file for scrapers.
@@ -73,6 +76,7 @@ impl Evidence {
             crossed: Vec::new(),
             notify: Notify::from_env(),
             signed: now,
+            feed: None,
         })
     }
 
@@ -103,20 +107,26 @@ impl Evidence {
 
     /// Writes a decision down.
     pub(super) fn tell(&mut self, sinks: &mut Sinks, event: Event) {
+        if self.events.is_none() && self.feed.is_none() {
+            return;
+        }
+        let event = Event {
+            t: gpuc_rig::host::now(),
+            elapsed_s: round_to(self.started.elapsed().as_secs_f64(), 3),
+            ..event
+        };
         if let Some(events) = &mut self.events {
-            let event = Event {
-                t: gpuc_rig::host::now(),
-                elapsed_s: round_to(self.started.elapsed().as_secs_f64(), 3),
-                ..event
-            };
             sinks.line(events, &event);
+        }
+        if let Some(feed) = &self.feed {
+            feed.event(event);
         }
     }
 
     /// Takes a report, made `at` after the start.
     pub(super) fn look(&mut self, sinks: &mut Sinks, at: Duration, report: &Report) {
         self.looks += 1;
-        if self.events.is_some() {
+        if self.events.is_some() || self.feed.is_some() {
             for event in changes(&mut self.crossed, at, report) {
                 self.tell(sinks, event);
             }

@@ -6,6 +6,7 @@ mod evidence;
 mod gpus;
 mod launch;
 mod limits;
+mod live;
 mod output;
 mod patrol;
 mod remedies;
@@ -26,6 +27,7 @@ use gpuc_rig::supervise::{Protection, Signals, Stop, Subject, Worker};
 
 pub use args::Args;
 pub(crate) use draw::read_track;
+use live::Stage;
 use output::Outputs;
 use patrol::{Cause, Host, Patrol};
 use remedies::Remedies;
@@ -63,6 +65,7 @@ fn host() -> Host<'static> {
 fn monitor<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Exit, Fault> {
     let mut remedies = Remedies::prepare(settings)?;
     Outputs::check(settings)?;
+    let stage = settings.tui.then(|| Stage::prepare(settings)).transpose()?;
     let outputs = Outputs::open(settings)?;
     let subject = subject(settings)?;
     let signals = take_over()?;
@@ -74,6 +77,10 @@ fn monitor<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Exit, Fault> {
     }
     let mut patrol = patrol(settings, &signals, outputs, host)?;
     patrol.subject = subject;
+    if let Some(stage) = stage {
+        let live = stage.open(settings, settings.pid, patrol.started)?;
+        patrol.outputs.show_on(live);
+    }
     patrol.outputs.begun(settings.pid, &notes);
     let cause = patrol.walk(None)?;
     patrol.outputs.ending("the watch ends");

@@ -5,16 +5,18 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use gpuc_core::document::{Event, Happening, LogLine, Report, Thresholds};
+use gpuc_core::document::{Event, Happening, LogLine, Peaks, Report, Thresholds};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::safety::Place;
 use gpuc_rig::supervise::{Attendant, Scribe, Step};
+use gpuc_show::dashboard::Look;
 use gpuc_show::svg::Track;
 use gpuc_show::text;
 use serde::Serialize;
 
 use super::evidence::{self, Evidence};
+use super::live::Live;
 use super::render;
 use super::rotate::Rotating;
 use super::settings::Settings;
@@ -57,6 +59,8 @@ pub(super) struct Outputs {
     said: Option<String>,
     sinks: Sinks,
     evidence: Evidence,
+    /// What is shown live.
+    dashboard: Option<Live>,
 }
 
 /// What has become of those that could not be written.
@@ -76,7 +80,7 @@ impl Outputs {
             &settings.metrics_file,
         ];
         if let Some(job) = &settings.job {
-            files.extend([&job.peaks_out, &job.svg]);
+            files.extend([&job.peaks_out, &job.svg, &job.output]);
         }
         files
             .into_iter()
@@ -111,7 +115,41 @@ impl Outputs {
             said: None,
             sinks: Sinks::default(),
             evidence: Evidence::open(settings)?,
+            dashboard: None,
         })
+    }
+
+    /// Shows everything from now on live.
+    pub(super) fn show_on(&mut self, live: Live) {
+        self.evidence.feed = Some(live.feed());
+        self.dashboard = Some(live);
+    }
+
+    /// Shows a look live, where that is asked for; `look` makes it.
+    pub(super) fn show(&mut self, look: impl FnOnce() -> Look) {
+        if let Some(live) = &mut self.dashboard {
+            live.look(look());
+        }
+    }
+
+    /// Gives the terminal back for as long as `pause` takes.
+    pub(super) fn rest(&mut self, pause: impl FnOnce()) {
+        if let Some(live) = &self.dashboard {
+            live.rest();
+        }
+        pause();
+        if let Some(live) = &self.dashboard {
+            live.go_on();
+        }
+    }
+
+    /// Tells people at a terminal how a run went.
+    pub(super) fn sum_up(&mut self, peaks: &Peaks) {
+        if let Some(live) = &mut self.dashboard {
+            live.sum_up(peaks);
+        } else if let Some(terminal) = screen::terminal_of_errors().filter(|_| !self.json) {
+            screen::show(text::peaks(peaks, &terminal));
+        }
     }
 
     /// Hands out one report, made `at` after the start.
@@ -147,7 +185,7 @@ impl Outputs {
                 }
             }
             Place::Once => say(&render::full(report, &settings.limits.thresholds)),
-            Place::Watch if !self.json => say(&render::line(report)),
+            Place::Watch if !self.json && self.dashboard.is_none() => say(&render::line(report)),
             // A job's own standard error is not to be filled: only what has changed is said.
             Place::Watch | Place::Run => {
                 let about = render::subject(report);
@@ -224,6 +262,9 @@ impl Outputs {
             status: Some(status),
             ..evidence::event(Happening::Exit, why)
         });
+        if let Some((name, e)) = self.dashboard.as_mut().and_then(Live::finish_output) {
+            self.sinks.failed(unwritable(Path::new(&name), e));
+        }
         let aborted = status == Exit::Abort.status();
         self.evidence.measure(&mut self.sinks, false, aborted);
     }

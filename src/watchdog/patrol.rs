@@ -10,6 +10,7 @@ use gpuc_core::safety::{
 };
 use gpuc_rig::host::{Groups, nearest};
 use gpuc_rig::supervise::{Attendant, Job, Signals, Step, Stop, Subject, Worker};
+use gpuc_show::dashboard::Look;
 
 use super::evidence::event;
 use super::output::{Outputs, rendered};
@@ -117,7 +118,7 @@ impl Patrol<'_> {
             }
             if let Some(job) = job.as_deref_mut() {
                 if wake.suspend {
-                    job.pause_together();
+                    self.outputs.rest(|| job.pause_together());
                 }
                 job.follow_pause();
                 for signal in wake.forward {
@@ -128,7 +129,7 @@ impl Patrol<'_> {
                     return Ok(Cause::JobEnded);
                 }
             } else if wake.suspend {
-                Signals::pause();
+                self.outputs.rest(Signals::pause);
             } else if self.subject.as_ref().is_some_and(Subject::has_ended) {
                 say("watchdog: the process has ended, and the watch with it");
                 return Ok(Cause::Done(self.last_look(&rounds, None)));
@@ -268,6 +269,7 @@ impl Patrol<'_> {
     fn witness(&mut self, reading: &Reading) -> bool {
         let at = self.started.elapsed();
         let (report, is_worse) = self.watch.look_on(at, reading);
+        self.show(at, reading, &report);
         self.outputs.record(at, &report);
         is_worse
     }
@@ -350,8 +352,20 @@ impl Patrol<'_> {
     fn take(&mut self, reading: &Reading) -> Report {
         let at = self.started.elapsed();
         let report = self.watch.step(at, reading);
+        self.show(at, reading, &report);
         self.outputs.report(at, &report, self.settings);
         report
+    }
+
+    fn show(&mut self, at: Duration, reading: &Reading, report: &Report) {
+        let thresholds = *self.watch.thresholds();
+        self.outputs.show(|| Look {
+            at,
+            report: report.clone(),
+            gpus: reading.gpus.read().map(<[_]>::to_vec),
+            processes: reading.job.processes.as_ref().map(Vec::len),
+            thresholds,
+        });
     }
 
     fn judge(&self, report: &Report, looks: u64) -> Option<Cause> {

@@ -13,15 +13,15 @@ use gpuc_core::safety::Action;
 use gpuc_core::units::round_to;
 use gpuc_rig::host::Groups;
 use gpuc_rig::supervise::{Cgroup, Ended, Job, Protection, SpawnError, Stop, Stopped, Streams};
-use gpuc_show::text;
 
+use super::live::Stage;
 use super::output::{Outputs, rendered};
 use super::patrol::{Cause, Host, Patrol};
 use super::remedies::Remedies;
 use super::settings::{JobSettings, Settings};
 use super::{patrol, stopped_by, take_over};
 use crate::deliver_json;
-use crate::screen::{self, say};
+use crate::screen::say;
 
 /// How long the job goes on beside an action of the user's, which may want to see it alive.
 const HEAD_START: Duration = Duration::from_secs(2);
@@ -39,6 +39,7 @@ pub(super) fn supervise<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Ex
     // Everything that can be found wrong is found before the job starts.
     let mut remedies = Remedies::prepare(settings)?;
     Outputs::check(settings)?;
+    let mut stage = settings.tui.then(|| Stage::prepare(settings)).transpose()?;
     let outputs = Outputs::open(settings)?;
     let signals = take_over()?;
     let protection = Protection::take();
@@ -50,7 +51,7 @@ pub(super) fn supervise<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Ex
         &signals,
         &wanted.program,
         &wanted.args,
-        streams(settings)?,
+        streams(settings, stage.as_mut())?,
         cgroup,
         protection.original(),
     ) {
@@ -59,6 +60,10 @@ pub(super) fn supervise<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Ex
     };
     let mut patrol = patrol(settings, &signals, outputs, host)?;
     patrol.groups = groups;
+    if let Some(stage) = stage {
+        let live = stage.open(settings, Some(job.number()), patrol.started);
+        patrol.outputs.show_on(live?);
+    }
     patrol
         .outputs
         .begun(Some(job.number()), &unprotected(&protection));
@@ -105,9 +110,7 @@ pub(super) fn supervise<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Ex
     {
         patrol.outputs.failed(fault);
     }
-    if let Some(terminal) = screen::terminal_of_errors().filter(|_| !settings.json) {
-        screen::show(text::peaks(&peaks, &terminal));
-    }
+    patrol.outputs.sum_up(&peaks);
     if let Some(path) = &wanted.svg {
         patrol.outputs.draw(patrol.watch.thresholds(), path);
     }
@@ -119,13 +122,16 @@ pub(super) fn supervise<'a>(settings: &'a Settings, host: Host<'a>) -> Result<Ex
     }
 }
 
-/// What the job prints does not mix with a report stream.
-fn streams(settings: &Settings) -> Result<Streams, Fault> {
-    let mut streams = Streams::default();
+/// What the job prints mixes neither with a report stream nor with a dashboard.
+fn streams(settings: &Settings, stage: Option<&mut Stage>) -> Result<Streams, Fault> {
+    let mut streams = stage.map_or_else(Streams::default, Stage::streams);
     if settings.json {
-        let stderr = io::stderr().as_fd().try_clone_to_owned();
+        let copy = match &streams.stderr {
+            Some(stderr) => stderr.try_clone(),
+            None => io::stderr().as_fd().try_clone_to_owned(),
+        };
         let no_copy = |e| Fault::new(Code::RuntimeUnexpected, "standard error").with_cause(e);
-        streams.stdout = Some(stderr.map_err(no_copy)?);
+        streams.stdout = Some(copy.map_err(no_copy)?);
     }
     Ok(streams)
 }

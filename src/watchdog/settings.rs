@@ -46,6 +46,8 @@ pub(super) struct Settings {
     pub(super) log_size: u64,
     pub(super) events: Option<PathBuf>,
     pub(super) metrics_file: Option<PathBuf>,
+    /// Whether the watch is shown live.
+    pub(super) tui: bool,
     pub(super) job: Option<JobSettings>,
 }
 
@@ -56,6 +58,8 @@ pub(super) struct JobSettings {
     pub(super) args: Vec<OsString>,
     pub(super) peaks_out: Option<PathBuf>,
     pub(super) svg: Option<PathBuf>,
+    /// What the dashboard shows of the job's output goes there too.
+    pub(super) output: Option<PathBuf>,
     pub(super) grace: Duration,
     pub(super) cgroup: bool,
     /// Bytes.
@@ -97,6 +101,23 @@ impl Settings {
             Some(Sub::Draw(_)) | None => (Place::Once, None),
         };
         let json = args.json || args.format.wants_json();
+        if args.tui && place == Place::Once {
+            return Err(Fault::new(
+                Code::InputUsage,
+                "--tui shows a watch, and a single look is none",
+            )
+            .with_hint("add --watch, or supervise a job with run"));
+        }
+        if let Some(job) = &job
+            && job.output.is_some()
+            && !args.tui
+        {
+            return Err(Fault::new(
+                Code::InputUsage,
+                "--job-output has a meaning with --tui only",
+            )
+            .with_hint("without it, redirect the job's output: > FILE 2>&1"));
+        }
         let interval = match place {
             Place::Run => 1.0,
             Place::Once | Place::Watch => 5.0,
@@ -132,6 +153,7 @@ impl Settings {
             log_size: floor_bytes(args.log_size.unwrap_or(64.0) * 1048576.0),
             events: args.events,
             metrics_file: args.metrics_file,
+            tui: args.tui,
             job,
         })
     }
@@ -191,6 +213,7 @@ impl JobSettings {
             args: words.collect(),
             peaks_out: run.peaks_out,
             svg: run.svg,
+            output: run.job_output,
             grace: seconds(run.grace),
             cgroup,
             memory_max: run.memory_max.map(|mib| floor_bytes(mib * 1048576.0)),

@@ -3,6 +3,7 @@
 //! Renderers are functions of a document and of what the output can show; like `gpuc-core`, nothing
 //! here opens a file, asks the terminal, reads a clock or prints.
 
+pub mod dashboard;
 pub mod html;
 pub mod openmetrics;
 pub mod svg;

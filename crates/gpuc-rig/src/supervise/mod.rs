@@ -5,6 +5,7 @@
 
 mod birth;
 mod cgroup;
+mod console;
 mod guardian;
 mod job;
 mod notify;
@@ -19,6 +20,7 @@ mod tree;
 mod worker;
 
 pub use cgroup::{Cgroup, CgroupError};
+pub use console::{Console, ConsoleError, Detour, roomy_pipe};
 pub use job::{Attendant, Ended, Job, SpawnError, Step, Stopped, Streams};
 pub use notify::Notify;
 pub use protect::Protection;

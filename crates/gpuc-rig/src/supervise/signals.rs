@@ -9,8 +9,9 @@ use std::time::Instant;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
-use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, raise, signal, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, kill, raise, signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::getpid;
 
 /// A signal that asks us to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +187,18 @@ impl Signals {
     pub fn pause() {
         // It cannot fail: the signal is valid and never blocked.
         let _ = raise(Signal::SIGSTOP);
+    }
+
+    /// Interrupts this process as Ctrl-C does; where that is ignored, as a plain `kill` does.
+    pub fn interrupt() {
+        let is_ignored = ignored() & bit(Signal::SIGINT) != 0;
+        let signal = if is_ignored {
+            Signal::SIGTERM
+        } else {
+            Signal::SIGINT
+        };
+        // Raised for the process, not for this thread: it is read in one place.
+        let _ = kill(getpid(), signal);
     }
 
     /// Gives the command's process the signals that we were started with.

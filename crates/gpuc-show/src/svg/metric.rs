@@ -1,6 +1,6 @@
 //! The metrics of a watch that are drawn: what they are called and which limit they have.
 
-use gpuc_core::document::{Sample, Thresholds};
+use gpuc_core::document::{Level, Sample, Thresholds};
 use gpuc_core::safety::Limit;
 
 /// One metric.
@@ -66,6 +66,21 @@ impl Metric {
         of_limit.unwrap_or("gpu_util_pct")
     }
 
+    /// Its title without what explains it.
+    pub(crate) fn name(&self) -> &'static str {
+        let name = self.title.split([',', '(']).next().unwrap_or_default();
+        name.trim_end()
+    }
+
+    /// Its name in a narrow column.
+    pub(crate) fn short(&self) -> &'static str {
+        match self.limit {
+            Some(Limit::Cgroup) => "Control group",
+            Some(Limit::Pressure) => "Memory pressure",
+            _ => self.name(),
+        }
+    }
+
     /// What a sample has of it.
     pub(crate) fn read(&self, sample: &Sample) -> Option<f64> {
         match self.limit {
@@ -90,6 +105,30 @@ impl Metric {
             }
         });
         (limit, warn.filter(|w| w.is_finite()))
+    }
+}
+
+impl Metric {
+    /// How far a reading is on its way to a limit, which is at 1.
+    pub(crate) fn nearness(&self, value: f64, limit: f64) -> f64 {
+        let near = if self.is_least() {
+            limit / value
+        } else {
+            value / limit
+        };
+        // 0 of 0 is as near as can be.
+        if near.is_nan() { 1.0 } else { near.max(0.0) }
+    }
+
+    /// Which of its lines a reading has crossed.
+    pub(crate) fn level(&self, value: f64, t: &Thresholds) -> Option<Level> {
+        let limit = self.limit?;
+        let past = |line: Option<f64>| line.is_some_and(|line| limit.is_past(value, line));
+        match self.lines(t) {
+            (abort, _) if past(abort) => Some(Level::Abort),
+            (_, warn) if past(warn) => Some(Level::Warn),
+            _ => None,
+        }
     }
 }
 

@@ -11,17 +11,17 @@ const WIDEST: usize = 120;
 const NARROWEST: usize = 24;
 
 /// Good news.
-pub(super) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
 /// Bad news.
-pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 /// What needs attention.
-pub(super) const WARN: Style = AnsiColor::Yellow.on_default().bold();
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default().bold();
 /// A heading, or the number that matters.
-pub(super) const STRONG: Style = Style::new().bold();
+pub(crate) const STRONG: Style = Style::new().bold();
 /// What may be skipped.
-pub(super) const FAINT: Style = AnsiColor::BrightBlack.on_default();
+pub(crate) const FAINT: Style = AnsiColor::BrightBlack.on_default();
 /// Everything else.
-pub(super) const PLAIN: Style = Style::new();
+pub(crate) const PLAIN: Style = Style::new();
 
 /// Text in one style.
 #[derive(Debug, Clone)]
@@ -171,25 +171,7 @@ impl Canvas {
 
     /// As much of `text` as fits `room` columns.
     pub(super) fn cut(&self, text: &str, room: usize) -> String {
-        let text = clean(text, self.unicode());
-        if text.width() <= room || room == 0 {
-            return if room == 0 {
-                String::new()
-            } else {
-                text.into_owned()
-            };
-        }
-        let mut out = String::new();
-        let mut used = 1;
-        for c in text.chars() {
-            used += c.width().unwrap_or(0);
-            if used > room {
-                break;
-            }
-            out.push(c);
-        }
-        out.push(if self.unicode() { '…' } else { '~' });
-        out
+        super::cut(&clean(text, self.unicode()), room, self.unicode())
     }
 
     fn paint(&mut self, style: Style, text: &str) {

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 /// `text` without what could steer a terminal or turn the line around (control characters, marks of
 /// writing direction), and, without `unicode`, in ASCII.
 ///
@@ -50,6 +52,28 @@ fn ascii(c: char) -> &'static str {
         'µ' | 'μ' => "u",
         _ => "?",
     }
+}
+
+/// As much of `text`, which is clean, as fits `room` columns; where some is missing it ends with an
+/// ellipsis.
+pub(crate) fn cut(text: &str, room: usize, unicode: bool) -> String {
+    if text.width() <= room {
+        return text.to_owned();
+    }
+    if room == 0 {
+        return String::new();
+    }
+    let mut out = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > room {
+            break;
+        }
+        out.push(c);
+    }
+    out.push(if unicode { '…' } else { '~' });
+    out
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Screens of text: the verdict first, then what it rests on, to the width of a terminal.
 
 mod bar;
-mod canvas;
+pub(crate) mod canvas;
 mod clean;
 mod concentration;
 mod frontier;
@@ -10,16 +10,18 @@ mod history;
 mod plan;
 mod profile;
 mod receipt;
-mod scale;
+pub(crate) mod scale;
 mod watchdog;
 
 pub use clean::clean;
+pub(crate) use clean::cut;
 pub use concentration::concentration;
 pub use frontier::frontier;
 pub use history::history;
 pub use plan::{PlanScreen, plan};
 pub use profile::{gist, profile};
 pub use receipt::receipt;
+pub(crate) use watchdog::crossed;
 pub use watchdog::{look, peaks};
 
 /// What a terminal can show.

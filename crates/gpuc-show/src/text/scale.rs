@@ -114,7 +114,7 @@ pub(super) fn scale(canvas: &mut Canvas, speed: &Speed) {
 
 /// The cell, of so many, in which a share from 0 to 1 lies.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-pub(super) fn index(share: f64, cells: usize) -> usize {
+pub(crate) fn index(share: f64, cells: usize) -> usize {
     // `as` saturates.
     let last = cells.saturating_sub(1);
     ((share * last as f64).round() as usize).min(last)

@@ -70,7 +70,7 @@ pub fn peaks(peaks: &Peaks, terminal: &Terminal) -> String {
 }
 
 /// The breaches in a sentence.
-fn crossed(breaches: &[Breach]) -> String {
+pub(crate) fn crossed(breaches: &[Breach]) -> String {
     let say = |b: &Breach| {
         if b.metric == "gpu_blind_polls" {
             return format!("GPUs that answered before have not for {} look(s)", b.value);
@@ -127,8 +127,7 @@ struct Reading<'a> {
 
 fn row(canvas: &mut Canvas, reading: &Reading<'_>, cells: usize) {
     let metric = reading.metric;
-    let title = metric.title.split([',', '(']).next().unwrap_or_default();
-    let title = canvas.cut(title.trim_end(), 29);
+    let title = canvas.cut(metric.name(), 29);
     let mut pieces = vec![plain(format!("  {title:<30}"))];
     let Some(value) = reading.value else {
         pieces.push(Piece(FAINT, "not read".into()));
@@ -136,8 +135,8 @@ fn row(canvas: &mut Canvas, reading: &Reading<'_>, cells: usize) {
         return;
     };
     let (near, word) = match reading.limit {
-        Some(limit) if metric.is_least() => (limit / value, "at least"),
-        Some(limit) => (value / limit, "at most"),
+        Some(limit) if metric.is_least() => (metric.nearness(value, limit), "at least"),
+        Some(limit) => (metric.nearness(value, limit), "at most"),
         None => (value / 100.0, ""),
     };
     let style: Style = match reading.level {
