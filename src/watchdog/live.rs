@@ -101,6 +101,8 @@ impl Stage {
             stdout: stdout.filter(|_| io::stdout().is_terminal()),
             stderr: stderr.filter(|_| io::stderr().is_terminal()),
             no_terminal: true,
+            // Without it only a kill of ours would be felt.
+            keepsake: self.console.keepsake().ok(),
         }
     }
 

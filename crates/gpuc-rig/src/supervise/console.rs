@@ -17,7 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{
     self, FlushArg, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios,
 };
-use nix::unistd::{dup2_stderr, dup2_stdout, getpgrp, tcgetpgrp};
+use nix::unistd::{Pid, dup2_stderr, dup2_stdout, getpgrp, tcgetpgrp};
 
 /// What makes a terminal show a screen of its own without a cursor.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
@@ -92,18 +92,30 @@ impl Console {
         // Another user's terminal, as after su, can be opened by its general name alone.
         let tty =
             open(format!("/proc/self/fd/{number}").into()).or_else(|_| open("/dev/tty".into()))?;
-        let original = termios::tcgetattr(&tty).map_err(io::Error::from)?;
-        let console = Self {
-            tty,
-            original,
-            drawing: false,
-            pending: Vec::new(),
-        };
+        let console = Self::on(tty)?;
         if console.is_ours() {
             Ok(console)
         } else {
             Err(ConsoleError::Background)
         }
+    }
+
+    fn on(tty: File) -> io::Result<Self> {
+        Ok(Self {
+            original: termios::tcgetattr(&tty)?,
+            tty,
+            drawing: false,
+            pending: Vec::new(),
+        })
+    }
+
+    /// What it takes to give the screen back when we cannot any more.
+    pub fn keepsake(&self) -> io::Result<Keepsake> {
+        Ok(Keepsake {
+            tty: self.tty.try_clone()?,
+            original: self.original.clone(),
+            group: getpgrp(),
+        })
     }
 
     /// Whether we are in its foreground. Where it is nobody's terminal, there is no background.
@@ -256,6 +268,27 @@ fn wait_for(tty: BorrowedFd<'_>, wanted: PollFlags, others: &[BorrowedFd<'_>], u
     let _ = poll(&mut fds, timeout);
 }
 
+/// A terminal as it was, in somebody else's hands.
+#[derive(Debug)]
+pub struct Keepsake {
+    tty: File,
+    original: Termios,
+    /// Whose it was.
+    group: Pid,
+}
+
+impl Keepsake {
+    /// Gives the screen back, should the one who drew on it have been killed.
+    pub(super) fn restore(&self) {
+        // What a shell has set meanwhile, for its next line, is right.
+        if tcgetpgrp(&self.tty).map_or(true, |front| front == self.group) {
+            let _ = termios::tcsetattr(&self.tty, SetArg::TCSANOW, &self.original);
+        }
+        // It does not wait; a terminal that takes nothing is left as it is.
+        let _ = (&self.tty).write(LEAVE);
+    }
+}
+
 /// Our own standard output and error where they are a terminal, led elsewhere until this is dropped.
 #[derive(Debug)]
 pub struct Detour {
@@ -292,5 +325,73 @@ impl Drop for Detour {
         if let Some(stderr) = &self.stderr {
             let _ = dup2_stderr(stderr);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::fcntl::OFlag;
+    use nix::pty::openpty;
+
+    /// A terminal that nobody reads, and our end of it.
+    fn unread() -> (File, Console) {
+        let pty = openpty(None, None).unwrap();
+        fcntl(&pty.slave, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        (pty.master.into(), Console::on(pty.slave.into()).unwrap())
+    }
+
+    fn is_raw(tty: &File) -> bool {
+        let flags = termios::tcgetattr(tty).unwrap().local_flags;
+        !flags.intersects(LocalFlags::ECHO | LocalFlags::ICANON)
+    }
+
+    #[test]
+    fn a_terminal_that_takes_nothing_is_not_waited_for() {
+        let (master, mut console) = unread();
+        console.enter().unwrap();
+        assert!(is_raw(&master));
+        while console.flush().unwrap() {
+            console.draw(&[b'x'; 4096]);
+        }
+        // What is behind is dropped, so that there is room for what puts it right.
+        assert!(console.leave(b"words", Duration::from_secs(100)));
+        assert!(!is_raw(&master));
+        let mut shown = Vec::new();
+        while !shown.ends_with(b"\x1b[?1049lwords") {
+            let mut part = [0; 4096];
+            let n = (&master).read(&mut part).unwrap();
+            shown.extend(&part[..n]);
+        }
+        console.enter().unwrap();
+        assert!(!console.leave(&b"x".repeat(1 << 20), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_terminal_is_put_right_in_a_panic_and_by_a_keepsake() {
+        let (master, mut console) = unread();
+        console.enter().unwrap();
+        let keepsake = console.keepsake().unwrap();
+        assert!(is_raw(&master));
+        keepsake.restore();
+        assert!(!is_raw(&master));
+        console.leave(b"", Duration::ZERO);
+        console.enter().unwrap();
+        let fell = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _console = console;
+            panic!("on purpose");
+        }));
+        assert!(fell.is_err() && !is_raw(&master));
+    }
+
+    #[test]
+    fn what_is_typed_comes_as_it_is() {
+        let (mut master, mut console) = unread();
+        console.enter().unwrap();
+        master.write_all(b"q\x1b[A\r").unwrap();
+        console.listen(&[], Instant::now() + Duration::from_secs(100));
+        assert_eq!(console.typed().unwrap(), b"q\x1b[A\r");
+        assert_eq!(console.typed().unwrap(), b"");
+        assert_eq!(console.size(), (80, 24));
     }
 }

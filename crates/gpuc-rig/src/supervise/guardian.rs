@@ -23,6 +23,7 @@ use nix::unistd::{ForkResult, Pid, fork, getpid, setpgid};
 
 use super::birth;
 use super::cgroup::Cgroup;
+use super::console::Keepsake;
 use super::job::Ended;
 use super::tree::Tree;
 
@@ -88,7 +89,11 @@ impl Guardian {
     ///
     /// Best called before there are other threads: the new process has none of them.
     #[allow(unsafe_code)]
-    pub(super) fn start(command: Command, cgroup: Option<&Cgroup>) -> io::Result<Self> {
+    pub(super) fn start(
+        command: Command,
+        cgroup: Option<&Cgroup>,
+        keepsake: Option<&Keepsake>,
+    ) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         // Should the guardian itself be killed, its tree comes to us.
         prctl::set_child_subreaper(true)?;
@@ -105,6 +110,9 @@ impl Guardian {
                 let held = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                     hold(command, cgroup, &theirs)
                 }));
+                if let (Ok(Ok(Farewell::Gone)), Some(keepsake)) = (&held, keepsake) {
+                    keepsake.restore();
+                }
                 if !matches!(held, Ok(Ok(Farewell::Released))) {
                     end_all(cgroup);
                 }
@@ -145,7 +153,6 @@ impl Guardian {
 
     /// Lets it go and leaves be what is still below it.
     pub(super) fn release(self) {
-        // Should it be gone already, there is nobody to tell.
         let _ = (&self.socket).write_all(&[RELEASE]);
         self.dismiss(true);
     }
@@ -163,7 +170,8 @@ impl Guardian {
 
     /// Not only closed: guardians started later hold a copy of our end.
     fn hang_up(&self) {
-        // Closed by the other side before, there is nothing to shut.
+        // Should it be gone already, there is nobody to tell, and nothing to shut.
+        let _ = (&self.socket).write_all(&[DISMISS]);
         let _ = self.socket.shutdown(Shutdown::Write);
     }
 
@@ -174,13 +182,16 @@ impl Guardian {
     }
 }
 
-/// The one thing that is ever said to a guardian.
+/// What is said to a guardian at last: that what is left may go on, or may not.
 const RELEASE: u8 = b'r';
+const DISMISS: u8 = b'd';
 
 /// How the other end took its leave.
 enum Farewell {
     /// Nothing may be left.
-    Closed,
+    Dismissed,
+    /// It had no time to say anything: nothing may be left either.
+    Gone,
     /// What is left may go on.
     Released,
 }
@@ -188,9 +199,11 @@ enum Farewell {
 impl Farewell {
     /// What stands in a socket that has become readable.
     fn read(mut socket: &UnixStream) -> Self {
-        match socket.read(&mut [0]) {
-            Ok(1) => Self::Released,
-            _ => Self::Closed,
+        let mut word = [0];
+        match (socket.read(&mut word), word) {
+            (Ok(1), [RELEASE]) => Self::Released,
+            (Ok(1), _) => Self::Dismissed,
+            _ => Self::Gone,
         }
     }
 }
@@ -217,7 +230,7 @@ fn hold(
         Ok(job) => job,
         Err(e) => {
             tell(News::NotStarted(e.raw_os_error().unwrap_or(libc::ENOEXEC)))?;
-            return Ok(Farewell::Closed);
+            return Ok(Farewell::Dismissed);
         }
     };
     tell(News::Started(job.as_raw()))?;
@@ -242,7 +255,7 @@ fn hold(
             // Whoever listens will close its end now.
             let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
             while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-            return Ok(Farewell::Closed);
+            return Ok(Farewell::read(socket));
         }
     }
 }

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid, setsid, tcsetpgrp};
 
 use super::cgroup::Cgroup;
+use super::console::Keepsake;
 use super::guardian::{Guardian, News};
 use super::protect::Protection;
 use super::signals::{Forwarded, Signals, Stop, Wake};
@@ -136,6 +137,8 @@ pub struct Streams {
     pub stderr: Option<OwnedFd>,
     /// Whether it gets a session without a terminal: the one that we have shows something else.
     pub no_terminal: bool,
+    /// The terminal that is put right should we be killed.
+    pub keepsake: Option<Keepsake>,
 }
 
 /// A running job. Dropping it stops it.
@@ -196,7 +199,8 @@ impl Job {
         prepare(&mut command, terminal.is_some(), streams.no_terminal);
         Protection::undo_in(oom_score, &mut command);
         signals.restore_in(&mut command);
-        let mut guardian = Guardian::start(command, cgroup.as_ref()).map_err(failed)?;
+        let mut guardian =
+            Guardian::start(command, cgroup.as_ref(), streams.keepsake.as_ref()).map_err(failed)?;
         let leader = match guardian.wait() {
             Some(News::Started(pid)) => Pid::from_raw(pid),
             other => {
@@ -554,6 +558,7 @@ mod tests {
             stdout: Some(theirs.try_clone().unwrap().into()),
             stderr: Some(theirs.into()),
             no_terminal: true,
+            keepsake: None,
         };
         let script = "cat; cut -d' ' -f1,5,6,7 /proc/$$/stat; echo told >&2";
         let args = ["-c".into(), script.into()];

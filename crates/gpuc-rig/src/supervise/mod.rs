@@ -20,7 +20,7 @@ mod tree;
 mod worker;
 
 pub use cgroup::{Cgroup, CgroupError};
-pub use console::{Console, ConsoleError, Detour, roomy_pipe};
+pub use console::{Console, ConsoleError, Detour, Keepsake, roomy_pipe};
 pub use job::{Attendant, Ended, Job, SpawnError, Step, Stopped, Streams};
 pub use notify::Notify;
 pub use protect::Protection;

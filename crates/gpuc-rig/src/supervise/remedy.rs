@@ -197,7 +197,7 @@ fn launch(mut command: Command, signals: &Signals) -> io::Result<Guardian> {
         // Standard output belongs to the job or to the report stream.
         .stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
     signals.restore_in(&mut command);
-    let mut guardian = Guardian::start(command, None)?;
+    let mut guardian = Guardian::start(command, None, None)?;
     let why = match guardian.wait() {
         Some(News::Started(_)) => return Ok(guardian),
         Some(News::NotStarted(errno)) => io::Error::from_raw_os_error(errno),

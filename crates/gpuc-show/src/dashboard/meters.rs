@@ -15,7 +15,7 @@ const PATIENCE: f64 = 3.0;
 
 const NAME: usize = 17;
 const VALUE: usize = 11;
-const LIMIT: usize = 11;
+const LIMIT: usize = 12;
 const WORST: usize = 10;
 
 /// Where nothing is near a limit.

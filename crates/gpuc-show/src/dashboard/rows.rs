@@ -96,7 +96,10 @@ pub(super) fn job(buffer: &mut Buffer, area: Rect, dashboard: &Dashboard, unicod
         row += 1;
         facts.extend(about.pid.map(|pid| format!("pid {pid}")));
     } else {
-        facts.push("this machine".to_owned());
+        facts.push(about.pid.map_or_else(
+            || "this machine".to_owned(),
+            |pid| format!("process {pid} and all below it"),
+        ));
     }
     if let Some(last) = &dashboard.last {
         if let Some(n) = last.processes {
