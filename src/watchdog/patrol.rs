@@ -117,6 +117,10 @@ impl Patrol<'_> {
                 None => {}
             }
             if let Some(job) = job.as_deref_mut() {
+                if !(wake.rung || wake.suspend || !wake.forward.is_empty()) {
+                    // Time has passed, and nothing else.
+                    continue;
+                }
                 if wake.suspend {
                     self.outputs.rest(|| job.pause_together());
                 }

@@ -417,7 +417,7 @@ impl Job {
         let bell: Vec<BorrowedFd<'_>> = self.bell().into_iter().collect();
         let waited = match signals {
             Some(signals) => signals.wait(&bell, Some(until)),
-            None => super::signals::wait_for(&bell, Some(until)).map(|()| Wake::default()),
+            None => super::signals::wait_for(&bell, Some(until)).map(|_| Wake::default()),
         };
         match waited {
             Ok(wake) if wake.stop.is_some() => Moment::Impatient,

@@ -196,6 +196,7 @@ mod tests {
         assert_eq!(scribe.write(4), Ok(true));
         assert!(!scribe.is_busy());
         assert_eq!(scribe.finish(LONG), Ok(true));
+        drop(scribe);
         assert_eq!(read.iter().collect::<Vec<_>>(), [1, 2, 3, 4]);
     }
 
@@ -219,6 +220,7 @@ mod tests {
         // It goes on where it was held up.
         drop(go);
         assert_eq!(scribe.finish(LONG), Ok(true));
+        drop(scribe);
         let all: Vec<_> = read.iter().collect();
         assert_eq!(all, (0..=MOST_WAITING).collect::<Vec<_>>());
     }

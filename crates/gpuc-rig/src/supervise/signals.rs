@@ -78,6 +78,8 @@ pub struct Wake {
     pub suspend: bool,
     /// Signals that mean nothing to us but may to the job.
     pub forward: Vec<Forwarded>,
+    /// One of the others has become readable.
+    pub rung: bool,
 }
 
 /// A signal to be handed on.
@@ -156,9 +158,13 @@ impl Signals {
     pub fn wait(&self, others: &[BorrowedFd<'_>], until: Option<Instant>) -> io::Result<Wake> {
         let mut fds = vec![self.fd.as_fd()];
         fds.extend(others);
-        wait_for(&fds, until)?;
-        let mut wake = Wake::default();
-        while let Some(info) = self.fd.read_signal()? {
+        let mut ready = wait_for(&fds, until)?.into_iter();
+        let signalled = ready.next() == Some(true);
+        let mut wake = Wake {
+            rung: ready.any(|is_ready| is_ready),
+            ..Wake::default()
+        };
+        while signalled && let Some(info) = self.fd.read_signal()? {
             let raw = i32::try_from(info.ssi_signo).unwrap_or_default();
             match Signal::try_from(raw) {
                 Ok(Signal::SIGCHLD) => wake.child = true,
@@ -250,14 +256,15 @@ fn default_child_signal() -> io::Result<()> {
     Ok(())
 }
 
-/// Waits for one of these to become readable, or until a moment.
-pub(super) fn wait_for(fds: &[BorrowedFd<'_>], until: Option<Instant>) -> io::Result<()> {
+/// Waits for one of these to become readable, or until a moment; says which are.
+pub(super) fn wait_for(fds: &[BorrowedFd<'_>], until: Option<Instant>) -> io::Result<Vec<bool>> {
     let mut fds: Vec<PollFd<'_>> = fds
         .iter()
         .map(|fd| PollFd::new(*fd, PollFlags::POLLIN))
         .collect();
     match poll(&mut fds, timeout(until)) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Ok(_) => Ok(fds.iter().map(|fd| fd.any() == Some(true)).collect()),
+        Err(Errno::EINTR) => Ok(vec![false; fds.len()]),
         Err(e) => Err(e.into()),
     }
 }

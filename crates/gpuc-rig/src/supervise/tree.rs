@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read as _;
+use std::path::Path;
 
 use gpuc_core::safety::JobReading;
 use gpuc_core::units::mib;
@@ -101,7 +102,7 @@ impl Tree {
     pub(super) fn reading(self) -> JobReading {
         let page = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
         let page = page.and_then(|n| u64::try_from(n).ok()).unwrap_or(4096);
-        let members = self.members(&all());
+        let members = self.members(&listed(self.root).unwrap_or_else(all));
         let pages: u64 = members.iter().map(|e| e.resident).sum();
         JobReading {
             processes: Some(members.iter().map(|e| e.pid).collect()),
@@ -172,6 +173,30 @@ fn all() -> Vec<Entry> {
         .collect()
 }
 
+/// The root and all below it, by the lists of each thread's children, where the kernel keeps them.
+/// It asks about the tree alone and not about the whole machine, but may miss one whose sibling
+/// ends just now: enough to count by, not to kill by.
+fn listed(root: i32) -> Option<Vec<Entry>> {
+    let children = |thread: &Path| fs::read_to_string(thread.join("children"));
+    children(Path::new(&format!("/proc/{root}/task/{root}"))).ok()?;
+    let mut all = vec![Entry::read(&root.to_string())?];
+    let mut seen = HashSet::from([root]);
+    let mut open = vec![root];
+    while let Some(pid) = open.pop() {
+        let threads = fs::read_dir(format!("/proc/{pid}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let list = children(&thread.path()).unwrap_or_default();
+            for child in list.split_ascii_whitespace() {
+                if let Some(entry) = Entry::read(child).filter(|e| seen.insert(e.pid)) {
+                    open.push(entry.pid);
+                    all.push(entry);
+                }
+            }
+        }
+    }
+    Some(all)
+}
+
 /// Those below the root that run.
 fn members(all: &[Entry], root: i32) -> Vec<Entry> {
     let mut children: HashMap<i32, Vec<&Entry>> = HashMap::new();
@@ -217,6 +242,43 @@ mod tests {
         assert!(!line("42 (sleep) Z 5").unwrap().runs);
         for bad in ["", "42", "42 (x)", "x (y) R 1 2 3"] {
             assert_eq!(Entry::of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_ways_find_the_same_processes() {
+        let child = || {
+            let mut sleep = std::process::Command::new("sh");
+            sleep
+                .args(["-c", "sleep 100 & sleep 100 & wait"])
+                .spawn()
+                .unwrap()
+        };
+        // One of another thread than the one that is asked about.
+        let mut children = [child(), std::thread::spawn(child).join().unwrap()];
+        let me = i32::try_from(std::process::id()).unwrap();
+        let below = |pid: u32| {
+            let root = i32::try_from(pid).unwrap();
+            let pids = |entries: Vec<Entry>| -> HashSet<_> {
+                members(&entries, root).iter().map(|e| e.pid).collect()
+            };
+            (listed(root).map(pids), pids(all()))
+        };
+        if listed(me).is_none() {
+            println!("skipped: this kernel keeps no lists of children");
+        }
+        for child in &mut children {
+            while below(child.id()).1.len() < 2 {
+                std::thread::yield_now();
+            }
+            let (told, scanned) = below(child.id());
+            assert!(told.is_none_or(|told| told == scanned));
+            let all = listed(me);
+            let pid = i32::try_from(child.id()).unwrap();
+            assert!(all.is_none_or(|all| all.iter().any(|e| e.pid == pid)));
+            Tree::below(Pid::from_raw(pid)).kill();
+            child.kill().unwrap();
+            child.wait().unwrap();
         }
     }
 

@@ -65,8 +65,11 @@ impl<T: Send + 'static> Worker<T> {
 
     /// The answer, once it is there.
     pub fn answer(&mut self) -> Option<T> {
-        // The bell says only that there is something to look at.
-        let _ = self.bell.read(&mut [0_u8; 16]);
+        // It rings once for each answer, and for ever when the thread has ended.
+        let rung = self.asked && !is_silent(self.bell.read(&mut [0]));
+        if !rung {
+            return None;
+        }
         match self.answers.try_recv() {
             Ok(answer) => {
                 self.asked = false;
@@ -99,6 +102,10 @@ impl<T: Send + 'static> Worker<T> {
     pub fn bell(&self) -> Option<BorrowedFd<'_>> {
         (!self.gone).then(|| self.bell.as_fd())
     }
+}
+
+fn is_silent(read: io::Result<usize>) -> bool {
+    read.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock)
 }
 
 #[cfg(test)]
