@@ -4,10 +4,12 @@
 //! job prints, and what the watchdog would say on standard error, is read by two more threads, so
 //! that nobody is held up by a terminal that takes nothing.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, IsTerminal as _, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 use gpuc_core::document::{Event, Peaks};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::launch::shell_line;
-use gpuc_rig::supervise::{Console, Detour, Signals, Streams, roomy_pipe};
+use gpuc_rig::supervise::{Console, Detour, Keepsake, Signals, Streams, roomy_pipe};
 use gpuc_show::dashboard::{About, Dashboard, Look, Painter, Scrollback, Wish, keys, parting};
 use gpuc_show::text::{self, Terminal, clean};
 
@@ -42,8 +44,8 @@ enum News {
     /// Give the terminal back for now, and say so.
     Rest(Sender<()>),
     GoOn,
-    /// Give it back for good with this below, and say so.
-    End(String, Sender<()>),
+    /// Give it back for good with this below, and say whether that was on the screen.
+    End(String, Sender<bool>),
 }
 
 /// All that is needed for a dashboard, found before the job starts.
@@ -115,7 +117,9 @@ impl Stage {
     ) -> Result<Live, Fault> {
         let job = settings.job.as_ref();
         let command = job.map(|job| {
-            let words = std::iter::once(&job.program).chain(&job.args);
+            // Where the program lies says less than what it is given.
+            let program = Path::new(&job.program).file_name().unwrap_or(&job.program);
+            let words = std::iter::once(program).chain(job.args.iter().map(OsString::as_os_str));
             let words: Vec<String> = words.map(|w| w.to_string_lossy().into_owned()).collect();
             shell_line(&words)
         });
@@ -135,6 +139,7 @@ impl Stage {
         let output = output.transpose()?;
         let (said, saying) = roomy_pipe()?;
         let words = Drain::start("words", said, None)?;
+        let keepsake = self.console.keepsake().ok();
         let (feed, inbox) = mpsc::sync_channel(MOST_NEWS);
         let (bell, rope) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
@@ -168,8 +173,9 @@ impl Stage {
             terminal: self.terminal,
             detour: Some(detour),
             output,
-            _words: words,
+            words,
             summary: String::new(),
+            keepsake,
         })
     }
 }
@@ -207,8 +213,10 @@ pub(super) struct Live {
     /// Our own streams lead away from the terminal as long as this is there.
     detour: Option<Detour>,
     output: Option<Drain>,
-    _words: Drain,
+    words: Drain,
     summary: String,
+    /// For the case that the dashboard's thread has failed.
+    keepsake: Option<Keepsake>,
 }
 
 impl Live {
@@ -247,17 +255,38 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // What is said from here on is said on the terminal again; the thread reads what was said.
+        // What is said from here on is said on the terminal again; what was said is told below.
         screen::settle();
         drop(self.detour.take());
+        let summary = std::mem::take(&mut self.summary);
         let (done, wait) = mpsc::channel();
-        if self
-            .feed
-            .tell(News::End(std::mem::take(&mut self.summary), done))
-        {
-            let _ = wait.recv_timeout(2 * FAREWELL);
+        let ends = Instant::now() + FAREWELL;
+        while !self.feed.tell(News::End(summary.clone(), done.clone())) && Instant::now() < ends {
+            thread::sleep(Duration::from_millis(10));
+        }
+        drop(done);
+        match wait.recv_timeout(2 * FAREWELL) {
+            Ok(true) => {}
+            // It rests, or has failed: nobody drew it, so it is told in the plain way.
+            ended => {
+                if let (Err(_), Some(keepsake)) = (ended, &self.keepsake) {
+                    keepsake.restore();
+                }
+                screen::show(said(&self.words.text, &self.terminal) + &summary);
+            }
         }
     }
+}
+
+/// What was said while the dashboard was there.
+fn said(words: &Mutex<Scrollback>, terminal: &Terminal) -> String {
+    let (_, words) = held(words).kept();
+    let mut out = String::new();
+    for line in String::from_utf8_lossy(&words).lines() {
+        out += &clean(line, terminal.unicode);
+        out.push('\n');
+    }
+    out
 }
 
 /// Somebody who reads a pipe to its end, whatever else happens.
@@ -366,8 +395,7 @@ impl Show {
                 }
                 News::GoOn => self.resting = false,
                 News::End(summary, done) => {
-                    self.end(&summary);
-                    let _ = done.send(());
+                    let _ = done.send(self.end(&summary));
                     return Ok(false);
                 }
             }
@@ -429,22 +457,18 @@ impl Show {
         Ok(())
     }
 
-    /// Leaves the last frame on the terminal, and below it what was said, and `summary`.
-    fn end(&mut self, summary: &str) {
+    /// Leaves the last frame on the terminal, and below it what was said, and `summary`; whether the
+    /// terminal was ours to leave it on.
+    fn end(&mut self, summary: &str) -> bool {
         self.listen();
-        let (_, words) = held(&self.words).kept();
-        let mut out = String::new();
-        if self.console.is_ours() {
-            out = parting(&self.dashboard, self.console.size(), &self.terminal);
+        if !self.console.is_drawing() || !self.console.is_ours() {
+            return false;
         }
-        out.push('\n');
-        for line in String::from_utf8_lossy(&words).lines() {
-            out += &clean(line, self.terminal.unicode);
-            out.push('\n');
-        }
-        out += summary;
-        if self.console.is_drawing() {
-            self.console.leave(out.as_bytes(), FAREWELL);
-        }
+        let frame = parting(&self.dashboard, self.console.size(), &self.terminal);
+        let words = said(&self.words, &self.terminal);
+        let all = format!("{frame}\n{words}{summary}");
+        // One that takes nothing even now is not waited for any longer.
+        self.console.leave(all.as_bytes(), FAREWELL);
+        true
     }
 }

@@ -278,8 +278,8 @@ pub struct Keepsake {
 }
 
 impl Keepsake {
-    /// Gives the screen back, should the one who drew on it have been killed.
-    pub(super) fn restore(&self) {
+    /// Gives the screen back in place of the one who drew on it.
+    pub fn restore(&self) {
         // What a shell has set meanwhile, for its next line, is right.
         if tcgetpgrp(&self.tty).map_or(true, |front| front == self.group) {
             let _ = termios::tcsetattr(&self.tty, SetArg::TCSANOW, &self.original);

@@ -64,9 +64,14 @@ pub(super) fn line(event: &Event) -> Line {
         {
             text += &format!(", {side} {}", words(line));
         }
-        text += ": ";
+        // Of what is near its limit there is no more to say.
+        if event.event != Happening::Warning {
+            text += ": ";
+        }
     }
-    text += &event.reason;
+    if event.event != Happening::Warning {
+        text += &event.reason;
+    }
     if let Some(status) = event.status {
         text += &format!(" (status {status})");
     }

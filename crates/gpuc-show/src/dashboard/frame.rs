@@ -24,7 +24,7 @@ pub(super) fn frame(dashboard: &Dashboard, size: (u16, u16), unicode: bool) -> B
     rows::verdict(Pen::new(b, area, 0, unicode), dashboard);
     let all = meters(dashboard);
     let short = |n: usize| u16::try_from(n).unwrap_or(u16::MAX);
-    let is_over = matches!(dashboard.phase, Phase::Ended(_));
+    let is_over = matches!(dashboard.phase, Phase::Ended(..));
     let only = dashboard.output_only && !is_over;
     let many = |n: u16| if only { 0 } else { n };
     let share = rows::gpu_rows(dashboard);

@@ -66,10 +66,14 @@ pub(super) fn shared_out(height: u16, wanted: &Wanted) -> Rows {
     grow(&mut out.gpus, gpus.min(1), &mut left);
     grow(&mut out.meters, meters, &mut left);
     whole(&mut out.events, 1 + events.min(1), &mut left);
-    grow(&mut out.gpus, gpus.min(8), &mut left);
+    grow(&mut out.gpus, gpus.min(2), &mut left);
     grow(&mut out.job, job, &mut left);
     grow(&mut out.events, 1 + events.min(3), &mut left);
+    if out.output > 0 {
+        grow(&mut out.output, printed(6), &mut left);
+    }
     whole(&mut out.heads, u16::from(out.meters > 0), &mut left);
+    grow(&mut out.gpus, gpus.min(8), &mut left);
     if out.output > 0 {
         grow(&mut out.output, printed(8), &mut left);
     }

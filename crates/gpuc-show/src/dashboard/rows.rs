@@ -30,10 +30,12 @@ pub(super) fn verdict(mut pen: Pen<'_>, dashboard: &Dashboard) {
             };
             (WARN, "ENDING", format!("{why}{again}"))
         }
-        (Phase::Ended(how), _) => {
-            let style = match dashboard.verdict() {
-                Some(Safety::Abort) => BAD,
-                _ => GOOD,
+        (Phase::Ended(how, status), _) => {
+            let style = match status {
+                0 => GOOD,
+                // Somebody wanted it to end.
+                129.. => WARN,
+                _ => BAD,
             };
             (style, "ENDED", how.clone())
         }

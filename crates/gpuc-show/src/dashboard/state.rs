@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gpuc_core::document::{Event, Happening, Report, Safety, Thresholds};
+use gpuc_core::document::{Event, Happening, Report, Thresholds};
 use gpuc_core::safety::GpuReading;
 
 use super::events::{Line, line};
@@ -61,7 +61,8 @@ pub(super) enum Phase {
     Watching,
     /// The job is being stopped, or the watch is.
     Ending(String),
-    Ended(String),
+    /// How, and with which status.
+    Ended(String, u8),
 }
 
 /// A live dashboard.
@@ -125,7 +126,11 @@ impl Dashboard {
             Happening::Term if self.phase == Phase::Watching => {
                 self.phase = Phase::Ending("the job is being stopped".to_owned());
             }
-            Happening::Exit => self.phase = Phase::Ended(event.reason.clone()),
+            Happening::Exit => {
+                self.phase = Phase::Ended(event.reason.clone(), event.status.unwrap_or(0));
+                // What stays on the terminal is the end.
+                self.pane.follow();
+            }
             _ => {}
         }
         self.keep(line(event));
@@ -175,10 +180,5 @@ impl Dashboard {
         let all = WINDOWS.get(self.window).copied().unwrap_or(BEGINNING);
         let is_young = self.window == 0 && self.now.as_secs() < u64::from(BEGINNING);
         f64::from(if is_young { BEGINNING } else { all })
-    }
-
-    /// The verdict on the last look.
-    pub(super) fn verdict(&self) -> Option<Safety> {
-        self.last.as_ref().map(|l| l.report.verdict)
     }
 }

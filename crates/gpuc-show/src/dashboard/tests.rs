@@ -91,7 +91,10 @@ fn running(gpus: usize, temp: f64) -> Dashboard {
     let now = look(400.0, temp, gpus);
     for b in &now.report.breaches {
         let (what, why) = match b.level {
-            Level::Warn => (Happening::Warning, "near its limit"),
+            Level::Warn => (
+                Happening::Warning,
+                "near its limit, or past it for less than it takes to count",
+            ),
             Level::Abort => (Happening::Breach, "past its limit"),
         };
         d.event(&event(400.0, what, why, Some(b)));
@@ -99,9 +102,10 @@ fn running(gpus: usize, temp: f64) -> Dashboard {
     d.look(now);
     let mut output = Scrollback::default();
     for n in 0..120 {
-        output.push(
-            format!("\x1b[32mslot {n}\x1b[0m: id  0 | task {n} | prompt eval time = {n}.5 ms / 12 tokens, which is a line that goes on\n").as_bytes(),
+        let line = format!(
+            "\x1b[32mslot print_timing\x1b[0m: id  0 | task {n} | eval time = 1326.41 ms / 24 tokens (55.27 ms per token)\n"
         );
+        output.push(line.as_bytes());
     }
     d.output(&output);
     d
@@ -142,6 +146,13 @@ fn frames() {
     d.key(Key::Screens(1));
     out += &format!("=== keys, 90x36\n{}", shown(&d, (90, 36), true));
     insta::assert_snapshot!(out);
+}
+
+#[test]
+fn the_documentation_shows_a_frame_as_it_is() {
+    let docs = include_str!("../../../../docs/watchdog.md");
+    let frame = shown(&running(1, 80.0), (80, 22), true);
+    assert!(docs.contains(&format!("```text\n{frame}```")), "{frame}");
 }
 
 #[test]
