@@ -123,6 +123,9 @@ pub struct ReceiptArgs {
     /// Log of the supervised run, to draw in --html
     #[arg(long, value_name = "FILE", requires = "html")]
     log: Option<PathBuf>,
+    /// Events of the supervised run, to mark in --html what was decided
+    #[arg(long, value_name = "FILE", requires = "log")]
+    events: Option<PathBuf>,
     /// Write the receipt here instead of standard output
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -214,13 +217,16 @@ fn draw(args: &ReceiptArgs, plan: &Plan, receipt: &Receipt, seen: &Seen) -> Resu
     let Some(path) = &args.html else {
         return Ok(());
     };
-    let track = args.log.as_deref().and_then(|log| match read_track(log) {
-        Ok(track) => Some(track),
-        Err(e) => {
-            say(&format!("WARN: {e}: left out"));
-            None
-        }
-    });
+    let track = args
+        .log
+        .as_deref()
+        .and_then(|log| match read_track(log, args.events.as_deref()) {
+            Ok(track) => Some(track),
+            Err(e) => {
+                say(&format!("WARN: {e}: left out"));
+                None
+            }
+        });
     let page = Page {
         receipt: Some(receipt),
         peaks: seen.peaks.as_ref(),

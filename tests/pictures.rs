@@ -260,6 +260,58 @@ fn a_log_is_drawn_after_the_fact() {
 }
 
 #[test]
+fn decisions_are_marked() {
+    let event = |at: f64, what: &str| {
+        json!({"t": "", "elapsed_s": at, "event": what, "reason": "of the user's"}).to_string()
+    };
+    let events = [
+        event(0.0, "started"),
+        "no event".into(),
+        event(2.1, "term"),
+        event(9.0, "kill"),
+    ]
+    .join("\n");
+    let drawn = Tool::new("watchdog")
+        .file("l.jsonl", log())
+        .file("e.jsonl", &events)
+        .args(["draw", "l.jsonl", "--events", "e.jsonl", "--svg", "w.svg"])
+        .run()
+        .expect_status(0);
+    let words = "1: the job was asked to end after 2.1 s; 2: the job was killed after 9.0 s.";
+    let svg = picture(&drawn, "w.svg");
+    assert!(
+        svg.contains(words) && !svg.contains("of the user's"),
+        "{svg}"
+    );
+    let page = Tool::new("receipt")
+        .file("plan.json", example_plan().run().stdout)
+        .file("l.jsonl", log())
+        .file("e.jsonl", &events)
+        .args(["--plan", "plan.json", "--decode-tok-s", "30"])
+        .args(["--html", "r.html", "--log", "l.jsonl"])
+        .args(["--events", "e.jsonl"])
+        .run()
+        .expect_status(0);
+    let page = std::fs::read_to_string(page.path("r.html")).unwrap();
+    assert!(page.contains(words), "{page}");
+    Tool::new("watchdog")
+        .file("l.jsonl", log())
+        .args(["draw", "l.jsonl", "--events", "none", "--svg", "w.svg"])
+        .run()
+        .expect_error("IO_READ_FAILED");
+    #[cfg(unix)]
+    {
+        let job = ["run", "--svg", "w.svg", "--", "sleep", "600"];
+        let run = Tool::new("watchdog")
+            .args(["--host-mem-max", "0.1"])
+            .args(job)
+            .run()
+            .expect_status(7);
+        assert!(picture(&run, "w.svg").contains("nothing of the job is left"));
+    }
+}
+
+#[test]
 fn what_is_no_log_says_so() {
     for bytes in ["", "no log\n", "{}\n"] {
         Tool::new("watchdog")

@@ -160,7 +160,8 @@ pub struct Args {
     /// for never [default: 64].
     #[arg(long, value_name = "MIB", global = true, value_parser = up_to(MOST_MIB))]
     pub log_size: Option<f64>,
-    /// Append a JSON line for each decision, with its reason, to a file.
+    /// Append a JSON line for each decision, with its reason, to a file. With draw: mark what was
+    /// decided, from the file that this wrote.
     #[arg(long, value_name = "FILE", global = true)]
     pub events: Option<PathBuf>,
     /// Keep the last readings in a file as OpenMetrics text, for node_exporter's textfile collector

@@ -20,7 +20,7 @@ const LONGEST_LINE: u64 = 1 << 20;
 const LARGEST_LOG: u64 = 64 << 30;
 
 pub(super) fn draw(args: &Args, wanted: &DrawArgs) -> Result<Exit, Fault> {
-    let track = read_track(&wanted.run_log)?;
+    let track = read_track(&wanted.run_log, args.events.as_deref())?;
     if track.is_empty() {
         return Err(Fault::new(
             Code::IoReadFailed,
@@ -43,26 +43,42 @@ fn limits(args: &Args, peaks: Option<&Path>) -> Result<Option<Thresholds>, Fault
     Ok(peaks.transpose()?.map(|peaks| peaks.thresholds))
 }
 
-/// The trajectory in a log, `-` being standard input, in bounded memory.
-pub(crate) fn read_track(path: &Path) -> Result<Track, Fault> {
+/// The trajectory in a log, `-` being standard input, with the decisions in an events file of the
+/// same run, in bounded memory.
+pub(crate) fn read_track(log: &Path, events: Option<&Path>) -> Result<Track, Fault> {
+    let mut track = Track::new();
+    read(log, "log", "--log", |line| match line {
+        Some(line) => track.line(line),
+        None => track.skip(),
+    })?;
+    if let Some(events) = events {
+        let mut take = |line: Option<&[u8]>| line.into_iter().for_each(|line| track.event(line));
+        read(events, "events file", "--events", &mut take)?;
+    }
+    Ok(track)
+}
+
+fn read(path: &Path, what: &str, flag: &str, take: impl FnMut(Option<&[u8]>)) -> Result<(), Fault> {
     let read = if path == Path::new("-") {
-        track(io::stdin().lock())
+        lines(io::stdin().lock(), take)
     } else {
-        File::open(path).and_then(|file| track(BufReader::new(file)))
+        File::open(path).and_then(|file| lines(BufReader::new(file), take))
     };
     read.map_err(|e| {
         Fault::new(
             Code::IoReadFailed,
-            format!("log {} cannot be read", path.display()),
+            format!("{what} {} cannot be read", path.display()),
         )
-        .with_hint("name the file that gpu-container-watchdog --log wrote")
+        .with_hint(format!(
+            "name the file that gpu-container-watchdog {flag} wrote"
+        ))
         .with_cause(e)
     })
 }
 
-fn track(from: impl BufRead) -> io::Result<Track> {
+/// Hands on line by line; one that is longer than any of ours as none.
+fn lines(from: impl BufRead, mut take: impl FnMut(Option<&[u8]>)) -> io::Result<()> {
     let mut from = from.take(LARGEST_LOG);
-    let mut track = Track::new();
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -70,12 +86,12 @@ fn track(from: impl BufRead) -> io::Result<Track> {
             .take(LONGEST_LINE)
             .read_until(b'\n', &mut line)?;
         if read == 0 {
-            return Ok(track);
+            return Ok(());
         }
         if line.ends_with(b"\n") || read < usize::try_from(LONGEST_LINE).unwrap_or(usize::MAX) {
-            track.line(&line);
+            take(Some(&line));
         } else {
-            track.skip();
+            take(None);
             from.skip_until(b'\n')?;
         }
     }
@@ -91,8 +107,15 @@ mod tests {
     fn a_line_without_an_end_is_passed_over() {
         let look = r#"{"t": "", "elapsed_s": 1, "verdict": "ok", "sample": {}, "breaches": []}"#;
         let text = format!("{look}\n{}\n{look}\n{look}", "x".repeat(3 << 20));
-        assert_eq!(track(Cursor::new(text)).unwrap().looks(), 3);
+        let read = |from: &mut dyn BufRead| {
+            let mut all = Vec::new();
+            lines(from, |line| all.push(line.map(<[u8]>::len))).unwrap();
+            all
+        };
+        let line = Some(look.len() + 1);
+        let want = [line, None, line, Some(look.len())];
+        assert_eq!(read(&mut Cursor::new(text)), want);
         let endless = io::repeat(b'x').take(5 << 20);
-        assert!(track(BufReader::new(endless)).unwrap().is_empty());
+        assert_eq!(read(&mut BufReader::new(endless)), [None]);
     }
 }

@@ -105,6 +105,11 @@ impl Evidence {
         Some(self.signed + every)
     }
 
+    /// Seconds since the watch began.
+    pub(super) fn elapsed(&self) -> f64 {
+        round_to(self.started.elapsed().as_secs_f64(), 3)
+    }
+
     /// Writes a decision down.
     pub(super) fn tell(&mut self, sinks: &mut Sinks, event: Event) {
         if self.events.is_none() && self.feed.is_none() {
@@ -112,7 +117,7 @@ impl Evidence {
         }
         let event = Event {
             t: gpuc_rig::host::now(),
-            elapsed_s: round_to(self.started.elapsed().as_secs_f64(), 3),
+            elapsed_s: self.elapsed(),
             ..event
         };
         if let Some(events) = &mut self.events {

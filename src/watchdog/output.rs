@@ -221,6 +221,9 @@ impl Outputs {
 
     /// Writes a decision down.
     pub(super) fn event(&mut self, event: Event) {
+        if let Some(track) = &mut self.track {
+            track.decided(self.evidence.elapsed(), event.event);
+        }
         self.evidence.tell(&mut self.sinks, event);
     }
 

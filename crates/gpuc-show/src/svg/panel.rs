@@ -88,6 +88,10 @@ impl<'a> Panel<'a> {
                 taken.push([(LEFT, y(value)), (RIGHT, y(value))]);
             }
         }
+        for decision in &self.track.decisions {
+            let x = self.time.at(decision.at, LEFT, RIGHT);
+            canvas.stroke("faint", x, top, x, bottom);
+        }
         if let Some(alarm) = self.alarm {
             let (x, y) = (self.time.at(alarm.at, LEFT, RIGHT), y(alarm.value));
             canvas.stroke("edge", x, top, x, bottom);

@@ -3,7 +3,7 @@
 //! Looks are gathered into columns of equal time. When there are too many, two become one: the
 //! least and the most of each metric stay what they were, so no peak is lost.
 
-use gpuc_core::document::{Breach, Level, LogLine, Report, Safety, Sample};
+use gpuc_core::document::{Breach, Event, Happening, Level, LogLine, Report, Safety, Sample};
 
 use super::metric::METRICS;
 use super::xml::clean;
@@ -16,6 +16,9 @@ const FINEST: f64 = 0.05;
 const LONGEST: f64 = 1e9;
 /// Different metrics that are remembered to have been breached.
 const MOST_ALARMS: usize = 16;
+
+/// Decisions that are drawn; a watch that reads its limits again every minute makes many.
+const MOST_DECISIONS: usize = 24;
 
 /// The trajectory of a watch: of a run while it goes on, or of a log line by line.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +33,10 @@ pub struct Track {
     pub(super) alarms: Vec<Alarm>,
     /// The lines that breaches named, in the order of the metrics.
     pub(super) lines: [Lines; METRICS.len()],
+    /// What was decided, oldest first.
+    pub(super) decisions: Vec<Decision>,
+    /// Decisions beyond those that are drawn.
+    pub(super) more_decisions: u64,
     /// Runs in the log: the last one is kept.
     pub(super) runs: u64,
     /// Lines that are none of the watchdog's.
@@ -50,6 +57,13 @@ pub(super) struct Alarm {
     pub(super) at: f64,
     pub(super) metric: String,
     pub(super) value: f64,
+}
+
+/// What the watch did, and when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Decision {
+    pub(super) at: f64,
+    pub(super) what: Happening,
 }
 
 /// Where a metric is warned about, and where it is acted upon.
@@ -97,6 +111,37 @@ impl Track {
         self.add(at, report.verdict, &report.sample, &report.breaches);
     }
 
+    /// Takes in a line of an events file, behind the log of the same run; one that is none is left
+    /// out. Of several runs the last is kept.
+    pub fn event(&mut self, bytes: &[u8]) {
+        if let Ok(event) = serde_json::from_slice::<Event>(bytes) {
+            if event.event == Happening::Started {
+                self.decisions.clear();
+                self.more_decisions = 0;
+            }
+            self.decided(event.elapsed_s, event.event);
+        }
+    }
+
+    /// Takes in what was decided `at` seconds after the start, where it is no reading's doing: those
+    /// are seen in the trajectory itself.
+    pub fn decided(&mut self, at: f64, what: Happening) {
+        if !(0.0..=LONGEST).contains(&at) || said(what).is_none() {
+            return;
+        }
+        if self.decisions.len() < MOST_DECISIONS {
+            self.decisions.push(Decision { at, what });
+        } else {
+            self.more_decisions = self.more_decisions.saturating_add(1);
+        }
+    }
+
+    /// Seconds to the end of what is known.
+    pub(super) fn end(&self) -> f64 {
+        let decided = self.decisions.iter().map(|d| d.at);
+        decided.fold(self.last.max(self.width), f64::max)
+    }
+
     fn add(&mut self, at: f64, verdict: Safety, sample: &Sample, breaches: &[Breach]) {
         if !(0.0..=LONGEST).contains(&at) {
             self.skip();
@@ -107,6 +152,7 @@ impl Track {
                 width: FINEST,
                 runs: self.runs.saturating_add(1),
                 skipped: self.skipped,
+                decisions: std::mem::take(&mut self.decisions),
                 ..Self::default()
             };
         }
@@ -165,6 +211,27 @@ impl Track {
     }
 }
 
+/// A decision in words that hold nothing of the user's; none where it is not drawn.
+pub(super) fn said(what: Happening) -> Option<&'static str> {
+    Some(match what {
+        Happening::Started
+        | Happening::Warning
+        | Happening::Breach
+        | Happening::Recovered
+        | Happening::Confirmed
+        | Happening::ActionStarted
+        | Happening::Exit => return None,
+        Happening::Cleared => "looked at again, no limit is breached any more",
+        Happening::ActionDone => "an action was carried out",
+        Happening::ActionFailed => "an action could not be carried out",
+        Happening::Reloaded => "the limits were read again",
+        Happening::Signalled => "a signal asked the watchdog to end",
+        Happening::Term => "the job was asked to end",
+        Happening::Kill => "the job was killed",
+        Happening::Reaped => "nothing of the job is left",
+    })
+}
+
 impl Column {
     fn join(&mut self, other: &Self) {
         self.worst = self.worst.max(other.worst);
@@ -208,6 +275,34 @@ mod tests {
         assert_eq!(temps.clone().map(|r| r.1).fold(0.0, f64::max), 99.0);
         assert_eq!(temps.map(|r| r.0).fold(99.0, f64::min), 50.0);
         assert_eq!((track.looks, track.runs), (200_000, 1));
+    }
+
+    #[test]
+    fn the_last_runs_decisions_are_kept_and_no_more_than_can_be_drawn() {
+        let event = |at: f64, what: &str| {
+            format!(r#"{{"t": "", "elapsed_s": {at}, "event": "{what}", "reason": "secret"}}"#)
+        };
+        let mut track = Track::new();
+        track.line(line(5.0, 60.0).as_bytes());
+        for (at, what) in [
+            (0.0, "started"),
+            (3.0, "kill"),
+            (0.0, "started"),
+            (1.0, "breach"),
+            (2.0, "term"),
+            (1e300, "kill"),
+            (9.0, "reaped"),
+        ] {
+            track.event(event(at, what).as_bytes());
+        }
+        track.event(b"{");
+        let kept: Vec<_> = track.decisions.iter().map(|d| (d.at, d.what)).collect();
+        assert_eq!(kept, [(2.0, Happening::Term), (9.0, Happening::Reaped)]);
+        assert_eq!(track.end(), 9.0);
+        for _ in 0..100 {
+            track.decided(4.0, Happening::Reloaded);
+        }
+        assert_eq!((track.decisions.len(), track.more_decisions), (24, 78));
     }
 
     #[test]

@@ -9,9 +9,11 @@ use super::number::decimals;
 use super::paint::{Fill, Line, Mark, Swatch};
 use super::panel::Panel;
 use super::picture::Picture;
-use super::track::{Alarm, Track};
+use super::track::{Alarm, Decision, Track, said};
 
 const STRIP: f64 = 16.0;
+/// The width of the number of a decision.
+const NUMBER: f64 = 16.0;
 
 impl Track {
     /// The trajectory; without the limits in force, those that its breaches named.
@@ -22,8 +24,9 @@ impl Track {
         if self.is_empty() {
             return canvas.finish(&words);
         }
-        let time = Axis::time(self.last.max(self.width), 8.0);
+        let time = Axis::time(self.end(), 8.0);
         self.strip(&mut canvas, &time);
+        self.decisions(&mut canvas, &time);
         let panels: Vec<Panel<'_>> = (0..METRICS.len())
             .filter_map(|i| Panel::of(self, i, limits, &time))
             .collect();
@@ -106,6 +109,49 @@ impl Track {
             (Swatch::Fill(Fill::Abort), "past a limit".into()),
         ]);
     }
+
+    /// What was decided over time, numbered, and each in words.
+    fn decisions(&self, canvas: &mut Canvas, time: &Axis) {
+        if self.decisions.is_empty() {
+            return;
+        }
+        canvas.y += 8.0;
+        let top = canvas.y;
+        canvas.text("tick", LEFT - 8.0, top + 12.0, Anchor::End, "decisions");
+        let at = |d: &Decision| time.at(d.at, LEFT, RIGHT);
+        let numbered: Vec<(usize, f64)> = (1..).zip(self.decisions.iter().map(at)).collect();
+        // What is too near to be told apart is numbered together.
+        for near in numbered.chunk_by(|a, b| b.1 - a.1 < NUMBER) {
+            let (Some((first, x)), Some((last, _))) = (near.first(), near.last()) else {
+                continue;
+            };
+            for (_, x) in near {
+                canvas.stroke("edge", *x, top, *x, top + STRIP);
+            }
+            let words = if first == last {
+                first.to_string()
+            } else {
+                format!("{first}–{last}")
+            };
+            let (x, anchor) = if *x > RIGHT - 2.0 * NUMBER {
+                (x - 4.0, Anchor::End)
+            } else {
+                (near.last().map_or(*x, |(_, x)| *x) + 4.0, Anchor::Start)
+            };
+            canvas.text("tick", x, top + 12.0, anchor, &words);
+        }
+        canvas.y = top + STRIP + 2.0;
+        let words = (1..).zip(&self.decisions).map(|(n, d)| {
+            let what = said(d.what).unwrap_or_default();
+            format!("{n}: {what} after {}", duration(d.at))
+        });
+        let mut words: Vec<String> = words.collect();
+        if self.more_decisions > 0 {
+            let more = decimals(self.more_decisions as f64, 0);
+            words.push(format!("and {more} more"));
+        }
+        canvas.paragraph("dim", &(words.join("; ") + "."), 8);
+    }
 }
 
 /// A first breach in words.
@@ -132,7 +178,7 @@ pub(super) fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gpuc_core::document::{Breach, Level, LogLine, Report, Sample};
+    use gpuc_core::document::{Breach, Happening, Level, LogLine, Report, Sample};
     use proptest::prelude::*;
 
     use super::*;
@@ -169,6 +215,14 @@ mod tests {
                 action_taken: None,
             };
             track.look(at, &report);
+        }
+        for (at, what) in [
+            (2.0, Happening::ActionDone),
+            (2.02, Happening::Term),
+            (2.9, Happening::Kill),
+            (3.0, Happening::Reaped),
+        ] {
+            track.decided(at, what);
         }
         let picture = track.picture(Some(&Thresholds::default()));
         insta::assert_snapshot!(without_style(&checked(&picture)));
@@ -217,6 +271,7 @@ mod tests {
         fn any_log_is_drawn(
             lines in prop::collection::vec(log_line(), 0..40),
             noise in prop::collection::vec(any::<u8>(), 0..60),
+            decisions in prop::collection::vec(0.0..2e4f64, 0..40),
             limits in any::<bool>(),
         ) {
             let mut track = Track::new();
@@ -224,6 +279,10 @@ mod tests {
                 // What is not finite is written as null, which is no time.
                 track.line(&serde_json::to_vec(line).unwrap());
                 track.line(&noise);
+                track.event(&noise);
+            }
+            for at in decisions {
+                track.decided(at, Happening::Reloaded);
             }
             let svg = checked(&track.picture(limits.then(Thresholds::default).as_ref()));
             prop_assert!(svg.len() < 1 << 20);
