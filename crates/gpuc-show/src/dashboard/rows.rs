@@ -154,13 +154,17 @@ pub(super) fn gpus(buffer: &mut Buffer, area: Rect, dashboard: &Dashboard, unico
         shown.truncate(rows);
         shown.sort_by_key(|(n, _)| *n);
     }
-    let hidden = all.len() - shown.len();
+    let more = format!("and {} more ", all.len() - shown.len());
     for (row, (n, reading)) in (0..area.height).zip(&shown) {
-        let mut pen = Pen::new(buffer, area, row, unicode);
-        gpu(&mut pen, *n, reading, t);
-        if hidden > 0 && usize::from(row) + 1 == shown.len() {
-            pen.at_edge(FAINT, &format!(" and {hidden} further from a limit "));
+        let is_last = usize::from(row) + 1 == shown.len();
+        let mut place = area;
+        if is_last && all.len() > shown.len() {
+            place.width = area
+                .width
+                .saturating_sub(u16::try_from(more.len()).unwrap_or(0) + 1);
+            Pen::new(buffer, area, row, unicode).at_edge(FAINT, &more);
         }
+        gpu(&mut Pen::new(buffer, place, row, unicode), *n, reading, t);
     }
 }
 
@@ -333,7 +337,7 @@ pub(super) fn help(buffer: &mut Buffer, area: Rect, dashboard: &Dashboard, unico
             ("Home, End", "the oldest line; the newest, and follow"),
         ]);
     }
-    let wide = 60.min(area.width);
+    let wide = 63.min(area.width);
     let high = u16::try_from(all.len() + 2).unwrap_or(8).min(area.height);
     let over = Rect {
         x: area.x + (area.width - wide) / 2,
@@ -341,25 +345,35 @@ pub(super) fn help(buffer: &mut Buffer, area: Rect, dashboard: &Dashboard, unico
         width: wide,
         height: high,
     };
-    let side = if unicode { "│" } else { "|" };
+    let inner = Rect {
+        x: over.x + 1,
+        width: wide.saturating_sub(2),
+        ..over
+    };
+    let blank = " ".repeat(usize::from(inner.width));
+    let [rule, side] = if unicode { ["─", "│"] } else { ["-", "|"] };
     for row in 0..high {
-        let blank = " ".repeat(usize::from(wide).saturating_sub(2));
+        let [left, right] = match row {
+            _ if !unicode => [side; 2],
+            0 => ["┌", "┐"],
+            row if row + 1 == high => ["└", "┘"],
+            _ => [side; 2],
+        };
         let mut pen = Pen::new(buffer, over, row, unicode);
-        pen.put(FAINT, side).put(PLAIN, &blank).put(FAINT, side);
+        pen.put(FAINT, left).put(PLAIN, &blank).put(FAINT, right);
     }
     title(
-        Pen::new(buffer, over, 0, unicode),
+        Pen::new(buffer, inner, 0, unicode),
         "Keys",
         "Esc closes",
         unicode,
     );
     for (row, (key, what)) in (1..high).zip(all) {
-        let mut pen = Pen::new(buffer, over, row, unicode);
-        pen.skip(2).left(STRONG, key, 15).put(PLAIN, what);
+        let mut pen = Pen::new(buffer, inner, row, unicode);
+        pen.skip(1).left(STRONG, key, 15).put(PLAIN, what);
     }
     if high > 2 {
-        let rule = if unicode { "─" } else { "-" };
-        let mut pen = Pen::new(buffer, over, high - 1, unicode);
-        pen.put(FAINT, &rule.repeat(usize::from(wide)));
+        let mut pen = Pen::new(buffer, inner, high - 1, unicode);
+        pen.put(FAINT, &rule.repeat(usize::from(inner.width)));
     }
 }

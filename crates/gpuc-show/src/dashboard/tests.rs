@@ -132,6 +132,7 @@ fn frames() {
             true,
         ),
         ("past its limit, 80x24", running(1, 90.0), (80, 24), true),
+        ("8 GPUs, 80x24", running(8, 80.0), (80, 24), true),
         ("fine, 40x12", running(1, 61.0), (40, 12), true),
         ("ASCII, 80x24", running(2, 80.0), (80, 24), false),
         ("small, 24x6", running(1, 61.0), (24, 6), true),
