@@ -52,14 +52,18 @@ fn is_ordinary(terminal: &File) -> bool {
 }
 
 /// All that comes until the end; what is drawn on the ordinary screen, and the status.
-fn rest(terminal: File, mut child: Child) -> (String, i32) {
+fn rest(terminal: File, child: Child) -> (String, i32) {
     let watched = terminal.try_clone().unwrap();
     let all = drain(terminal);
-    let status = child.wait().unwrap().code().unwrap_or(-1);
+    let status = exit_status(child);
     assert!(is_ordinary(&watched));
     let all = String::from_utf8_lossy(&all).replace("\r\n", "\n");
     let (_, after) = all.rsplit_once(LEFT).unwrap_or_else(|| panic!("{all}"));
     (after.to_owned(), status)
+}
+
+fn exit_status(mut child: Child) -> i32 {
+    child.wait().unwrap().code().unwrap_or(-1)
 }
 
 fn read(dir: &tempfile::TempDir, name: &str) -> String {
@@ -228,6 +232,12 @@ fn what_is_redirected_is_left_alone() {
     let (after, _) = rest(terminal, child);
     assert!(after.contains("\n out\n err\n"), "{after}");
     assert!(read(&dir, "out.txt").starts_with("{\"verdict\":"));
+    // Where both lead elsewhere there is no terminal to draw on.
+    let both = "> out.txt 2> err.txt";
+    let (terminal, child) = redirected(dir.path(), both, options, script);
+    let all = drain(terminal);
+    assert!(all.is_empty() && exit_status(child) == 2);
+    assert!(read(&dir, "err.txt").contains("neither standard error nor standard output"));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal as _, PipeReader, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ use gpuc_show::text::{self, Terminal, clean};
 
 use super::settings::Settings;
 use crate::deliver::unwritable;
-use crate::screen;
+use crate::screen::{self, say};
 
 /// How often the clock and the job's output are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -79,13 +79,11 @@ impl Stage {
         let Some(job) = &settings.job else {
             return Ok(stage);
         };
-        let shown = io::stderr().is_terminal() || io::stdout().is_terminal() && !settings.json;
-        if shown {
-            let (ours, theirs) = roomy_pipe().map_err(broken)?;
-            let theirs = OwnedFd::from(theirs);
-            stage.theirs = Some((theirs.try_clone().map_err(broken)?, theirs));
-            stage.ours = Some(ours);
-        }
+        // One of its streams at least leads to the terminal.
+        let (ours, theirs) = roomy_pipe().map_err(broken)?;
+        let theirs = OwnedFd::from(theirs);
+        stage.theirs = Some((theirs.try_clone().map_err(broken)?, theirs));
+        stage.ours = Some(ours);
         if let Some(path) = &job.output {
             let file = File::create(path).map_err(|e| unwritable(path, e))?;
             stage.file = Some((path.display().to_string(), file));
@@ -194,15 +192,16 @@ pub(super) struct Feed {
 impl Feed {
     /// Hands a decision in.
     pub(super) fn event(&self, event: Event) {
-        self.tell(News::Event(Box::new(event)));
+        // What is not taken is not shown; it is in the file of events all the same.
+        let _ = self.tell(News::Event(Box::new(event)));
     }
 
-    /// Whether it was taken. It never waits.
-    fn tell(&self, news: News) -> bool {
-        let taken = self.news.try_send(news).is_ok();
+    /// It never waits.
+    fn tell(&self, news: News) -> Result<(), TrySendError<News>> {
+        let told = self.news.try_send(news);
         // A bell that rings already need not be rung.
         let _ = (&*self.rope).write(b"!");
-        taken
+        told
     }
 }
 
@@ -225,20 +224,25 @@ impl Live {
     }
 
     pub(super) fn look(&mut self, look: Look) {
-        self.feed.tell(News::Look(Box::new(look)));
+        let told = self.feed.tell(News::Look(Box::new(look)));
+        if let Err(TrySendError::Disconnected(_)) = told
+            && self.detour.take().is_some()
+        {
+            say("watchdog: the dashboard has failed; the watch goes on");
+        }
     }
 
     /// Gives the terminal back for now.
     pub(super) fn rest(&self) {
         let (done, wait) = mpsc::channel();
-        if self.feed.tell(News::Rest(done)) {
+        if self.feed.tell(News::Rest(done)).is_ok() {
             let _ = wait.recv_timeout(FAREWELL);
         }
     }
 
     /// Takes it again.
     pub(super) fn go_on(&self) {
-        self.feed.tell(News::GoOn);
+        let _ = self.feed.tell(News::GoOn);
     }
 
     /// Keeps how the run went, to be told when the terminal is given back.
@@ -258,10 +262,12 @@ impl Drop for Live {
         // What is said from here on is said on the terminal again; what was said is told below.
         screen::settle();
         drop(self.detour.take());
+        let _ = self.words.done.recv_timeout(LAST_WORDS);
         let summary = std::mem::take(&mut self.summary);
         let (done, wait) = mpsc::channel();
         let ends = Instant::now() + FAREWELL;
-        while !self.feed.tell(News::End(summary.clone(), done.clone())) && Instant::now() < ends {
+        let end = || self.feed.tell(News::End(summary.clone(), done.clone()));
+        while matches!(end(), Err(TrySendError::Full(_))) && Instant::now() < ends {
             thread::sleep(Duration::from_millis(10));
         }
         drop(done);
