@@ -75,8 +75,7 @@ fn what_a_job_prints_is_shown_and_kept_and_its_end_is_told() {
     // It is no terminal that the job prints to, it reads nothing, and has none by any other name.
     let script =
         "test -t 1 || echo piped; cat; echo told >&2; true > /dev/tty || echo alone; exit 3";
-    let (mut terminal, child, dir) = shown(&["--job-output", "job.log"], script).lead();
-    read_until(&mut terminal, ENTERED);
+    let (terminal, child, dir) = shown(&["--job-output", "job.log"], script).lead();
     let (after, status) = rest(terminal, child);
     assert_eq!(status, 3, "{after}");
     let log = read(&dir, "job.log");
@@ -157,8 +156,8 @@ fn a_pause_gives_the_terminal_back_and_a_new_size_is_followed() {
     let paused = waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap();
     assert_eq!(paused, WaitStatus::Stopped(pid, Signal::SIGSTOP));
     assert!(is_ordinary(&terminal));
-    kill(pid, Signal::SIGCONT).unwrap();
     read_until(&mut terminal, LEFT);
+    kill(pid, Signal::SIGCONT).unwrap();
     read_until(&mut terminal, ENTERED);
     resize(&terminal, 133, 20);
     // The clock stands at the right edge.
@@ -186,10 +185,10 @@ fn resize(terminal: &File, columns: u16, rows: u16) {
 fn a_watch_without_a_job_is_shown_too() {
     let rows = [IDLE, IDLE, IDLE, HOT];
     let watch = on_screen(monitor(&rows)).args(["--watch", "--tui", "--interval", "0.3"]);
-    let (mut terminal, child, _dir) = watch.lead();
-    read_until(&mut terminal, "this machine");
+    let (terminal, child, _dir) = watch.lead();
     let (after, status) = rest(terminal, child);
     assert_eq!(status, 7, "{after}");
+    assert!(after.contains(" this machine · "), "{after}");
     assert!(
         after.contains("GPU temperature 90 °C, limit 87 °C"),
         "{after}"
