@@ -309,6 +309,137 @@ fn print_config_says_where_each_limit_comes_from() {
     assert!(run.stderr.is_empty(), "{}", run.stderr);
 }
 
+/// Everything of what `--print-config` prints but where it came from.
+fn in_force(mut printed: Value) -> Value {
+    let document = printed.as_object_mut().unwrap();
+    for of in ["config", "plan", "pid"] {
+        document.remove(of);
+    }
+    let bare = |value: &mut Value| *value = value["value"].take();
+    for (key, value) in document {
+        match key.as_str() {
+            "mode" => {}
+            "limits" | "sustain_s" => value.as_object_mut().unwrap().values_mut().for_each(bare),
+            _ => bare(value),
+        }
+    }
+    printed
+}
+
+#[test]
+fn what_print_config_prints_can_be_read_and_is_the_same() {
+    let flags = "--power-max 90 --temp-max 80 --vram-max 97 --swap-max 40 --psi-max 30 \
+                 --cgroup-mem-max 85 --job-vram 7000 --job-rss 8000 --warn-fraction 0.8 \
+                 --interval 0.01 --sustain 4 --gpu-timeout 2.5 --action-timeout 7 --blind-polls 5 \
+                 --on-breach command:echo\u{a0}x,kill-job --log l --log-size 3 --events e \
+                 --metrics-file m.prom --json-out j --grace 1.5 --cgroup auto --memory-max 4096 \
+                 --peaks-out p --svg s.svg";
+    let file = r#"{"sustain_s": {"psi_full_avg10_max": 9}, "job_rss_mib_max": 1, "grace_s": 99}"#;
+    let printed = |tool: Tool, args: &str| {
+        let run = tool
+            .arg("--print-config")
+            .args(args.split_whitespace())
+            .run();
+        let run = run.expect_status(0);
+        assert!(run.stderr.is_empty(), "{}", run.stderr);
+        run.json()
+    };
+    // The shell's words are parted by spaces, the command's by one that does not break.
+    let flags = flags
+        .split(' ')
+        .filter(|w| !w.is_empty())
+        .collect::<Vec<_>>();
+    let tool = monitor(&[])
+        .file("w.json", file)
+        .args(["--print-config", "run", "--config", "w.json"])
+        .args(flags);
+    let all = tool.run().expect_status(0).json();
+    for (key, value, from) in [
+        ("interval_s", json!(0.05), "flag"),
+        ("on_breach", json!("command:echo\u{a0}x,kill-job"), "flag"),
+        ("memory_max_mib", json!(4096.0), "flag"),
+        ("grace_s", json!(1.5), "flag"),
+    ] {
+        assert_eq!(
+            (&all[key]["value"], &all[key]["from"]),
+            (&value, &from.into()),
+            "{key}"
+        );
+    }
+    // Whatever there is, every key of the file is in it.
+    for key in gpuc_core::safety::Setting::ALL.map(gpuc_core::safety::Setting::key) {
+        assert!(key == "max_polls" || all[key].is_object(), "{key}: {all}");
+    }
+    let again = Tool::new("watchdog").file("all.json", all.to_string());
+    let again = printed(again, "run --config all.json");
+    for (key, entry) in again.as_object().unwrap() {
+        assert!(entry.get("from").is_none_or(|from| from == "file"), "{key}");
+    }
+    assert_eq!(in_force(again), in_force(all));
+    // Defaults too, and on standard input.
+    for mode in ["run", "--watch", ""] {
+        let first = printed(Tool::new("watchdog"), mode);
+        let second = Tool::new("watchdog").stdin(first.to_string());
+        let second = printed(second, &format!("--config - {mode}"));
+        assert_eq!(in_force(first), in_force(second), "{mode}");
+    }
+}
+
+#[test]
+fn a_file_can_set_what_flags_set() {
+    let file = r#"{"on_breach": "command:touch fired", "log": "l.jsonl", "interval_s": 0.1,
+                   "max_polls": 2.0, "events": {"value": "e.jsonl"}, "metrics_file": "m.prom",
+                   "json_out": "j.jsonl", "blind_polls": 1}"#;
+    let tool = |rows: &[&str]| {
+        monitor(rows)
+            .file("w.json", file)
+            .args(["--config", "w.json"])
+    };
+    let run = tool(&[IDLE]).arg("--watch").run().expect_status(0);
+    for (name, looks) in [("l.jsonl", 2), ("j.jsonl", 2), ("e.jsonl", 2)] {
+        let text = std::fs::read_to_string(run.path(name)).unwrap();
+        assert_eq!(text.lines().count(), looks, "{name}: {text}");
+    }
+    assert!(run.path("m.prom").exists());
+    let run = tool(&[HOT]).arg("--watch").run().expect_status(7);
+    assert!(run.path("fired").exists());
+    // One look only reports.
+    let run = tool(&[HOT]).run().expect_status(7);
+    assert!(!run.path("fired").exists());
+    // A flag goes over it.
+    let run = tool(&[HOT]).args(["--watch", "--on-breach", "alert"]).run();
+    assert!(!run.expect_status(7).path("fired").exists());
+    let run = monitor(&[HOT])
+        .file(
+            "w.json",
+            r#"{"peaks_out": "p.json", "grace_s": 0, "cgroup": "off"}"#,
+        )
+        .args(["--config", "w.json", "run", "--", "sh", "-c"])
+        .arg("trap '' TERM; while :; do sleep 0.1; done")
+        .run()
+        .expect_status(7);
+    let peaks = std::fs::read_to_string(run.path("p.json")).unwrap();
+    assert!(peaks.contains("killed after the grace period"), "{peaks}");
+    for (file, code, said) in [
+        (
+            r#"{"on_breach": "kill-job"}"#,
+            "INPUT_BAD_ACTION",
+            "w.json: ",
+        ),
+        (
+            r#"{"interval_s": "1"}"#,
+            "INPUT_BAD_WATCHDOG_CONFIG",
+            "from 0 to 86400",
+        ),
+        (r#"{"log": "no/folder/l"}"#, "IO_WRITE_FAILED", "no/folder"),
+    ] {
+        let run = monitor(&[HOT]).file("w.json", file);
+        let run = run.args(["--watch", "--config", "w.json"]).run();
+        let run = run.expect_error(code);
+        assert!(run.stderr.contains(said), "{}", run.stderr);
+    }
+}
+
 #[test]
 fn a_plan_that_gives_no_limits_is_refused() {
     for (plan, said) in [

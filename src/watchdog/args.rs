@@ -56,7 +56,8 @@ Exit status:
     after_help = HELP
 )]
 pub struct Args {
-    /// Thresholds file (JSON); flags go over it. SIGHUP reads it again.
+    /// Thresholds file (JSON), of limits and of other settings; flags go over it. SIGHUP reads its
+    /// limits again.
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// GPU power, % of the card's limit, at which to abort [default: 95].
@@ -104,7 +105,8 @@ pub struct Args {
     /// it, and the watch ends when it does. A later process of its number is never meant.
     #[arg(long, value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pub pid: Option<i32>,
-    /// Print the limits in force as JSON, each with where it comes from, and end.
+    /// Print all that is in force as JSON, each value with where it comes from, and end. It can be
+    /// read by --config.
     #[arg(long, global = true)]
     pub print_config: bool,
     /// Look again and again, until a limit is breached.
@@ -213,13 +215,13 @@ pub struct RunArgs {
     /// Draw the run at its end: its trajectory, the limits and the breach.
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
-    /// Seconds from SIGTERM to SIGKILL when the job is stopped.
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = up_to(LONGEST_S))]
-    pub grace: f64,
+    /// Seconds from SIGTERM to SIGKILL when the job is stopped [default: 5].
+    #[arg(long, value_name = "SECONDS", value_parser = up_to(LONGEST_S))]
+    pub grace: Option<f64>,
     /// Whether the job gets a control group (v2) of its own where one can be made: it is killed
-    /// in one stroke, however fast it forks.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto")]
-    pub cgroup: CgroupUse,
+    /// in one stroke, however fast it forks [default: auto].
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub cgroup: Option<CgroupUse>,
     /// Most memory, MiB, that the job's control group may hold; the kernel enforces it.
     #[arg(long, value_name = "MIB", value_parser = above_0_up_to(MOST_MIB))]
     pub memory_max: Option<f64>,

@@ -6,17 +6,17 @@ use std::time::Duration;
 use gpuc_core::document::{Plan, Thresholds};
 use gpuc_core::error::{Code, Coded, Fault};
 use gpuc_core::safety::{self, Config, Durations, Limit, Limits, Place};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::args::Args;
+use crate::read_input;
 use crate::screen::say;
-use crate::{deliver_json, read_input};
 
 /// Everything that limits come from, kept so that the file can be read again.
 #[derive(Debug)]
 pub(super) struct Layers {
     place: Place,
+    plan_file: Option<PathBuf>,
     plan: Limits,
     file: Option<PathBuf>,
     flags: Limits,
@@ -67,6 +67,7 @@ impl Layers {
         }
         Ok(Self {
             place,
+            plan_file: args.plan.clone(),
             plan: args
                 .plan
                 .as_deref()
@@ -115,8 +116,8 @@ impl Layers {
         })
     }
 
-    /// Prints what is in force, each limit with where it comes from.
-    pub(super) fn print(&self, in_force: &InForce) -> Result<(), Fault> {
+    /// What is in force, each limit with where it comes from, as `--print-config` prints it.
+    pub(super) fn printed(&self, in_force: &InForce) -> Map<String, Value> {
         let mut limits = Map::new();
         let mut sustain = Map::new();
         for limit in Limit::ALL {
@@ -147,21 +148,21 @@ impl Layers {
             let entry = json!({"value": lasts.as_secs_f64(), "from": from});
             sustain.insert(limit.key().to_owned(), entry);
         }
-        let document = Printed {
-            config: self.file.as_deref().map(|f| f.display().to_string()),
-            limits,
-            sustain_s: sustain,
-        };
-        deliver_json(&document, None)
+        let shown = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        let mut document = Map::new();
+        document.insert("config".to_owned(), shown(&self.file).into());
+        document.insert("plan".to_owned(), shown(&self.plan_file).into());
+        document.insert("limits".to_owned(), limits.into());
+        document.insert("sustain_s".to_owned(), sustain.into());
+        document
     }
 }
 
-/// What `--print-config` prints.
-#[derive(Debug, Serialize)]
-struct Printed {
-    config: Option<String>,
-    limits: Map<String, Value>,
-    sustain_s: Map<String, Value>,
+impl InForce {
+    /// What the thresholds file says.
+    pub(super) fn file(&self) -> &Config {
+        &self.file
+    }
 }
 
 fn config(path: &Path) -> Result<Config, Fault> {

@@ -1,6 +1,7 @@
 //! gpu-container-watchdog: what it does once its arguments are parsed.
 
 mod args;
+mod chosen;
 mod draw;
 mod evidence;
 mod gpus;
@@ -42,7 +43,7 @@ pub fn run(args: Args) -> anyhow::Result<Exit> {
     }
     let settings = Settings::of(args)?;
     if settings.print_config {
-        settings.layers.print(&settings.limits)?;
+        settings.print()?;
         return Ok(Exit::Ok);
     }
     if settings.dry_run {

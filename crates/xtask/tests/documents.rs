@@ -12,10 +12,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use clap::Parser;
 use gpu_container::{concentration, plan, profile, receipt};
+use gpuc_core::safety::{Limit, Setting};
 use jsonschema::Validator;
+use proptest::prelude::*;
 use serde_json::{Value, json};
 use xtask::{root, schemas};
 
@@ -110,6 +113,79 @@ fn the_examples_validate() {
     schemas.holds_file("watchdog-config", &root().join("watchdog.example.json"));
     for rig in examples("rigs") {
         schemas.holds_file("profile", &rig);
+    }
+}
+
+/// Values of every kind, each side of every limit among them.
+fn any_value() -> impl Strategy<Value = Value> {
+    let numbers = [
+        -1.0,
+        -0.0,
+        0.0,
+        0.5,
+        1.0,
+        1.01,
+        3.0,
+        1000.0,
+        1000.5,
+        86400.0,
+        86401.0,
+        4294967295.0,
+        4294967296.0,
+        1099511627776.0,
+        1099511627777.0,
+        1e300,
+    ];
+    let bare = prop_oneof![
+        prop::sample::select(numbers.to_vec()).prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        prop::sample::select(vec!["", "auto", "off", "alert", "1"]).prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({})),
+    ];
+    let of_object = |v: Value| json!({"value": v, "from": "file"});
+    bare.prop_flat_map(move |v| {
+        let printed = of_object(v.clone());
+        let twice = of_object(printed.clone());
+        prop::sample::select(vec![v.clone(), v, printed, twice])
+    })
+}
+
+fn any_key() -> impl Strategy<Value = String> {
+    let limits = Limit::ALL.into_iter().map(Limit::key);
+    let settings = Setting::ALL.into_iter().map(Setting::key);
+    let others = ["sustain_s", "limits", "_comment", "mode", "gpu_temp_max"];
+    let keys: Vec<&str> = limits.chain(settings).chain(others).collect();
+    prop::sample::select(keys).prop_map(str::to_owned)
+}
+
+fn any_object() -> impl Strategy<Value = Value> {
+    prop::collection::btree_map(any_key(), any_value(), 0..4).prop_map(|map| json!(map))
+}
+
+static WATCHDOG_CONFIG: LazyLock<Validator> =
+    LazyLock::new(|| Schemas::read().0.remove("watchdog-config").unwrap());
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+
+    /// The reader of --config takes what its schema takes, and nothing else.
+    #[test]
+    fn the_schema_of_the_watchdogs_file_is_what_its_reader_takes(
+        mut document in any_object(),
+        limits in prop::option::of(any_object()),
+        sustain in prop::option::of(any_object()),
+    ) {
+        for (key, value) in [("limits", limits), ("sustain_s", sustain)] {
+            if let Some(value) = value {
+                document[key] = value;
+            }
+        }
+        let read = gpuc_core::safety::config(document.to_string().as_bytes());
+        prop_assert_eq!(WATCHDOG_CONFIG.is_valid(&document), read.is_ok(), "{:?}", read);
     }
 }
 

@@ -11,6 +11,7 @@ mod job;
 mod limit;
 mod planned;
 mod reading;
+mod setting;
 mod thresholds;
 mod watch;
 
@@ -22,5 +23,6 @@ pub use planned::{PlannedError, planned};
 pub use reading::{
     GpuReading, GpuReadings, GroupReading, HostReading, HostWanted, JobReading, Reading,
 };
+pub use setting::{Kind, Setting};
 pub use thresholds::{Config, ConfigError, LONGEST_S, Limits, config};
 pub use watch::{Blindness, Watch};

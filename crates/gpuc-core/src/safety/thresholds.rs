@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::hold::Durations;
 use super::limit::Limit;
+use super::setting::{Kind, Setting};
 use crate::document::Thresholds;
 use crate::error::{Code, Coded};
 use crate::json::{self, JsonError};
@@ -42,12 +43,26 @@ pub struct Config {
     pub limits: Limits,
     /// How long a limit must be passed.
     pub durations: Durations,
+    /// What else it sets; null for none.
+    pub settings: Vec<(Setting, Value)>,
     /// What its writer should be told about it.
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// What it says of a setting.
+    pub fn setting(&self, setting: Setting) -> Option<&Value> {
+        let found = self.settings.iter().find(|(s, _)| *s == setting);
+        found.map(|(_, value)| value)
+    }
+}
+
 /// The key under which durations stand.
 const SUSTAIN: &str = "sustain_s";
+/// The key under which limits may stand together, as `--print-config` prints them.
+const LIMITS: &str = "limits";
+/// What `--print-config` puts in an object of this key, beside where it comes from.
+const VALUE: &str = "value";
 /// A day: what takes longer is no breach any more.
 pub const LONGEST_S: f64 = 86400.0;
 
@@ -80,9 +95,24 @@ pub enum ConfigError {
         /// What it is, cut to a readable length.
         value: String,
     },
+    /// Another setting that is none.
+    #[error("{key} must be {kind}{or_null}; it is {value}")]
+    BadSetting {
+        /// Which one.
+        key: &'static str,
+        /// What it may be.
+        kind: Kind,
+        /// Whether there may be none.
+        or_null: &'static str,
+        /// What it is, cut to a readable length.
+        value: String,
+    },
     /// Durations that are no object.
     #[error("{SUSTAIN} must hold an object of limits, each with its seconds; it is {0}")]
     BadDurations(String),
+    /// Limits that are no object.
+    #[error("{LIMITS} must hold an object of limits; it is {0}")]
+    BadLimits(String),
 }
 
 impl Coded for ConfigError {
@@ -94,7 +124,10 @@ impl Coded for ConfigError {
     }
 }
 
-/// The limits of a thresholds file, and what its writer should be told about it.
+/// What a thresholds file sets, and what its writer should be told about it.
+///
+/// What `--print-config` has printed is such a file: its limits stand in an object of their own, and
+/// each value in one that says where it came from. A limit beside that object goes over it.
 ///
 /// Unknown keys are ignored; one that is nearly a known key is a limit that would not be enforced,
 /// so it gets a warning.
@@ -107,9 +140,26 @@ pub fn config(bytes: &[u8]) -> Result<Config, ConfigError> {
         warnings: near_misses(&map),
         ..Config::default()
     };
+    let none = Map::new();
+    let together = match map.get(LIMITS) {
+        None => &none,
+        Some(Value::Object(limits)) => limits,
+        Some(other) => return Err(ConfigError::BadLimits(excerpt(other))),
+    };
+    config.warnings.extend(near_misses(together));
     for limit in Limit::ALL {
-        if let Some(value) = map.get(limit.key()) {
-            config.limits.give(limit, number(limit, value)?);
+        // Both are checked, whichever counts.
+        for value in [together, &map]
+            .into_iter()
+            .filter_map(|map| map.get(limit.key()))
+        {
+            config.limits.give(limit, number(limit, bare(value))?);
+        }
+    }
+    for setting in Setting::ALL {
+        if let Some(value) = map.get(setting.key()) {
+            let value = checked(setting, bare(value))?;
+            config.settings.push((setting, value.clone()));
         }
     }
     if let Some(given) = map.get(SUSTAIN) {
@@ -118,7 +168,7 @@ pub fn config(bytes: &[u8]) -> Result<Config, ConfigError> {
         };
         for (key, value) in given {
             match Limit::of_key(key).filter(|l| l.metric().is_some()) {
-                Some(limit) => config.durations.give(limit, duration(limit, value)?),
+                Some(limit) => config.durations.give(limit, duration(limit, bare(value))?),
                 None if key.starts_with('_') => {}
                 None => config.warnings.push(format!(
                     "{SUSTAIN} gives {key:?} a duration, which is no limit; it is ignored"
@@ -127,6 +177,28 @@ pub fn config(bytes: &[u8]) -> Result<Config, ConfigError> {
         }
     }
     Ok(config)
+}
+
+/// A value itself, where it stands in an object that says where it came from.
+fn bare(value: &Value) -> &Value {
+    let inner = value.as_object().and_then(|object| object.get(VALUE));
+    inner.unwrap_or(value)
+}
+
+const OR_NULL: &str = ", or null";
+
+fn checked(setting: Setting, value: &Value) -> Result<&Value, ConfigError> {
+    let kind = setting.kind();
+    let null = setting.is_optional();
+    if kind.takes(value) || null && value.is_null() {
+        return Ok(value);
+    }
+    Err(ConfigError::BadSetting {
+        key: setting.key(),
+        kind,
+        or_null: if null { OR_NULL } else { "" },
+        value: excerpt(value),
+    })
 }
 
 fn number(limit: Limit, value: &Value) -> Result<Option<f64>, ConfigError> {
@@ -139,7 +211,7 @@ fn number(limit: Limit, value: &Value) -> Result<Option<f64>, ConfigError> {
         None => Err(ConfigError::BadLimit {
             key: limit.key(),
             most: limit.most(),
-            or_null: if limit.is_optional() { ", or null" } else { "" },
+            or_null: if limit.is_optional() { OR_NULL } else { "" },
             value: excerpt(value),
         }),
     }
@@ -167,15 +239,23 @@ fn excerpt(value: &Value) -> String {
 
 fn near_misses(map: &Map<String, Value>) -> Vec<String> {
     let mut out = Vec::new();
-    let known = |key: &str| key == SUSTAIN || Limit::of_key(key).is_some();
+    let known = |key: &str| known().any(|(known, _)| known == key);
     for key in map.keys().filter(|key| !known(key)) {
         if let Some(meant) = nearest(key) {
             out.push(format!(
-                "{key:?} is no limit and is ignored; did you mean {meant:?}?"
+                "{key:?} sets nothing and is ignored; did you mean {meant:?}?"
             ));
         }
     }
     out
+}
+
+/// Every key that is known, and the flag that says the same.
+fn known() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let limits = Limit::ALL.into_iter().map(|l| (l.key(), l.flag()));
+    let settings = Setting::ALL.into_iter().map(|s| (s.key(), s.flag()));
+    let objects = [(SUSTAIN, "--sustain"), (LIMITS, LIMITS)];
+    limits.chain(settings).chain(objects)
 }
 
 /// The known key that `key` was probably meant to be.
@@ -185,15 +265,17 @@ fn nearest(key: &str) -> Option<&'static str> {
         return None;
     }
     let key: String = key.trim().to_lowercase().replace(['-', ' ', '.'], "_");
-    let of = |limit: Limit| {
-        let flag = limit.flag().trim_start_matches('-').replace('-', "_");
-        let d = distance(&key, limit.key()).min(distance(&key, &flag));
-        (d, limit.key())
+    // Of a short name, few letters may be others.
+    let near = |name: &str| {
+        let d = distance(&key, name);
+        (d <= 3 && 3 * d <= name.len()).then_some(d)
     };
-    let limits = Limit::ALL.into_iter().map(of);
-    let all = limits.chain([(distance(&key, SUSTAIN), SUSTAIN)]);
-    let (d, known) = all.min_by_key(|(d, _)| *d)?;
-    (d <= 3).then_some(known)
+    let all = known().filter_map(|(known, flag)| {
+        let flag = flag.trim_start_matches('-').replace('-', "_");
+        let d = near(known).into_iter().chain(near(&flag)).min()?;
+        Some((d, known))
+    });
+    all.min_by_key(|(d, _)| *d).map(|(_, known)| known)
 }
 
 /// Levenshtein's distance.
@@ -242,6 +324,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_printed_is_read() {
+        let text = br#"{"config": null, "mode": "run",
+            "limits": {"gpu_temp_c_max": {"value": 60, "from": "flag", "flag": "--temp-max"},
+                       "swap_pct_max": {"value": null}, "vram_pct_max": 50},
+            "vram_pct_max": 40,
+            "sustain_s": {"power_pct_max": {"value": 3, "from": "default"}},
+            "interval_s": {"value": 0.5}, "log": {"value": null}, "grace_s": 2}"#;
+        let file = config(text).unwrap();
+        assert!(file.warnings.is_empty(), "{:?}", file.warnings);
+        let t = file.limits.over(Thresholds::default());
+        assert_eq!((t.gpu_temp_c_max, t.vram_pct_max), (60.0, 40.0));
+        assert!(file.limits.has(Limit::Swap) && t.swap_pct_max.is_none());
+        let lasts = file.durations.get(Limit::Power);
+        assert_eq!(lasts, Some(Duration::from_secs(3)));
+        assert_eq!(file.setting(Setting::Interval), Some(&0.5.into()));
+        assert_eq!(file.setting(Setting::Log), Some(&Value::Null));
+        assert_eq!(file.setting(Setting::Grace), Some(&2.into()));
+        assert_eq!(file.setting(Setting::Events), None);
+    }
+
+    #[test]
     fn durations_are_given_by_limit() {
         let text = br#"{"sustain_s": {"gpu_temp_c_max": 2.5, "_why": "spikes", "fan": 3,
                         "warn_fraction": 1}}"#;
@@ -278,6 +381,23 @@ mod tests {
             ),
             (r#"{"sustain_s": {"power_pct_max": null}}"#, "seconds"),
             (r#"{"sustain_s": {"power_pct_max": 1e9}}"#, "86400"),
+            (r#"{"limits": []}"#, "object of limits"),
+            (r#"{"limits": {"warn_fraction": 2}}"#, "from 0 to 1"),
+            (
+                r#"{"limits": {"warn_fraction": 2}, "warn_fraction": 0.5}"#,
+                "from 0 to 1",
+            ),
+            (r#"{"gpu_temp_c_max": {"value": "hot"}}"#, "\"hot\""),
+            (r#"{"gpu_temp_c_max": {"from": "file"}}"#, "gpu_temp_c_max"),
+            (r#"{"interval_s": -1}"#, "from 0 to 86400"),
+            (r#"{"interval_s": null}"#, "interval_s"),
+            (r#"{"gpu_timeout_s": 0}"#, "above 0"),
+            (r#"{"blind_polls": 2.5}"#, "a whole number"),
+            (r#"{"on_breach": null}"#, "on_breach must be a text"),
+            (r#"{"log": 5}"#, "a text that is not empty, or null"),
+            (r#"{"events": ""}"#, "events"),
+            (r#"{"cgroup": "on"}"#, "one of auto, off"),
+            (r#"{"memory_max_mib": 0}"#, "above 0"),
         ];
         for (text, said) in bad {
             let e = config(text.as_bytes()).unwrap_err();
@@ -298,6 +418,10 @@ mod tests {
             ("job_vram_max", "job_vram_mib_max"),
             ("swap_max", "swap_pct_max"),
             ("sustain", "sustain_s"),
+            ("interval", "interval_s"),
+            ("grace_sec", "grace_s"),
+            ("event", "events"),
+            ("memory-max", "memory_max_mib"),
         ];
         for (key, meant) in near {
             let Config {
@@ -314,8 +438,11 @@ mod tests {
             "to_dict",
             "__class__",
             "note",
-            "interval",
             "description",
+            "config",
+            "plan",
+            "pid",
+            "mode",
         ] {
             let warnings = config(format!("{{\"{key}\": 5}}").as_bytes())
                 .unwrap()
