@@ -17,9 +17,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use clap::Parser as _;
-use gpu_container::{concentration, plan, profile, receipt, watchdog};
-
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const README: &str = include_str!("../README.md");
 
@@ -140,47 +137,6 @@ fn the_picture_is_what_the_command_draws() {
         is == now,
         "docs/img/plan.svg is out of date: run UPDATE_README=1 cargo test --test readme"
     );
-}
-
-/// What a shell makes of a line, up to where its output goes.
-fn words(line: &str) -> Vec<String> {
-    let command = line.split(['>', '|']).next().unwrap();
-    let script = format!("set -f; printf '%s\\0' {command}");
-    let printed = Command::new("sh").args(["-c", &script]).output().unwrap();
-    let printed = String::from_utf8(printed.stdout).unwrap();
-    printed.split_terminator('\0').map(str::to_owned).collect()
-}
-
-/// Commands that a test cannot run, since they want a GPU or weights, have flags that exist.
-#[test]
-fn commands_that_are_only_named_can_be_parsed() {
-    let mut seen = 0;
-    for path in documents() {
-        let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", "");
-        let mut in_block = false;
-        for line in text.lines() {
-            if line.starts_with("```") {
-                in_block = line == "```sh";
-            }
-            if !in_block || !line.starts_with("gpu-container-") {
-                continue;
-            }
-            let words = words(line);
-            let parsed = match words[0].as_str() {
-                "gpu-container-profile" => profile::Args::try_parse_from(&words).map(drop),
-                "gpu-container-plan" => plan::PlanArgs::try_parse_from(&words).map(drop),
-                "gpu-container-receipt" => receipt::ReceiptArgs::try_parse_from(&words).map(drop),
-                "gpu-container-concentration" => {
-                    concentration::ConcentrationArgs::try_parse_from(&words).map(drop)
-                }
-                "gpu-container-watchdog" => watchdog::Args::try_parse_from(&words).map(drop),
-                other => panic!("no command {other}"),
-            };
-            assert!(parsed.is_ok(), "{}: {line}: {parsed:?}", path.display());
-            seen += 1;
-        }
-    }
-    assert!(seen >= 6, "{seen}");
 }
 
 /// The command that a newcomer runs first names files that are there, and its plan is shown.
