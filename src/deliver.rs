@@ -50,7 +50,10 @@ pub(crate) fn unwritable(path: &Path, e: io::Error) -> Fault {
         Code::IoWriteFailed,
         format!("{} cannot be written", path.display()),
     )
-    .with_hint("check that the folder exists, that you may write there, and the free space")
+    .with_hint(match e.kind() {
+        io::ErrorKind::IsADirectory => "it is a folder: name a file in it",
+        _ => "check that the folder exists, that you may write there, and the free space",
+    })
     .with_cause(e)
 }
 

@@ -103,7 +103,10 @@ fn only_model_in(dir: &Path) -> Result<PathBuf, Fault> {
             format!(
                 "{} was expected to hold one model, but holds {}",
                 dir.display(),
-                models.len()
+                match models.len() {
+                    0 => "none".into(),
+                    n => n.to_string(),
+                }
             ),
         )
         .with_hint(match models.first() {

@@ -199,6 +199,12 @@ impl CommonArgs for PlanArgs {
 pub fn run(args: PlanArgs) -> anyhow::Result<Exit> {
     let profile: Profile = read_document(&args.profile, "profile", Code::InputBadProfile)?;
     let points = (!args.no_calibration).then(|| points(args.calibration_dir.as_deref()));
+    if let Some(dir) = args.calibration_dir.as_deref().filter(|dir| !dir.is_dir()) {
+        let dir = dir.display();
+        say(&format!(
+            "note: there is no folder {dir} yet, so no receipt of yours counts"
+        ));
+    }
     let Some(loaded) = load(&args, &profile)? else {
         let nothing = refuse(
             "refused: there is no model to place: the profile holds none. What would help: \

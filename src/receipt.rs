@@ -308,12 +308,17 @@ fn routing(args: &ReceiptArgs, path: &Path) -> Option<(Trace, Concentration)> {
             Some((trace, report))
         }
         Err(e) => {
-            let why = e.causes().into_iter().next();
-            let why = why.map_or_else(String::new, |c| format!(" ({c})"));
+            let why = cause(&e);
             say(&format!("WARN: {e}{why}: the routing verdict is left out"));
             None
         }
     }
+}
+
+/// The cause of a fault, in brackets.
+fn cause(e: &Fault) -> String {
+    let why = e.causes().into_iter().next();
+    why.map_or_else(String::new, |c| format!(" ({c})"))
 }
 
 /// The safety envelope, with the whole document where it is one of ours, or nothing and a warning.
@@ -324,7 +329,7 @@ fn envelope(path: &Path) -> Option<(Envelope, Option<Peaks>)> {
         Ok(bytes) => Envelope::read(&bytes, &mut complaints)
             .map(|envelope| (envelope, gpuc_core::json::read(&bytes).ok())),
         Err(e) => {
-            complaints.push(e.to_string());
+            complaints.push(format!("it cannot be read{}", cause(&e)));
             None
         }
     };

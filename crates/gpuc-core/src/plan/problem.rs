@@ -410,7 +410,10 @@ fn cache_share(k: GgmlType, v: GgmlType) -> Option<(u128, u128)> {
 
 /// Why a model is not placed: nothing is known that could be.
 fn unplaceable(model: &Model) -> String {
-    let name = &model.name;
+    let name = match model.name.as_str() {
+        "unknown" => "this model",
+        name => name,
+    };
     match model.architecture.as_deref() {
         Some("moe" | "dense") => format!(
             "refused: placing {name} needs its number of layers, its expert parameters and its \

@@ -54,6 +54,10 @@ impl Coded for BenchError {
             Self::NoRows => "pass the output of llama-bench (json, jsonl, csv, md or sql), or a \
                               llama-server answer with its timings"
                 .into(),
+            Self::NoDecode { rows: 0 } => "give the output of llama-bench with --bench, what \
+                                           llama-server says with --server, or the rate with \
+                                           --decode-tok-s"
+                .into(),
             Self::NoDecode { .. } => {
                 "run llama-bench with -n 128 or so, or give the rate with --decode-tok-s".into()
             }
