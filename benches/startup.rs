@@ -1,5 +1,5 @@
 //! What `gpu-container-plan` costs as a whole process, held against `/bin/true` in the same run:
-//! median wall time, largest resident memory, and what each binary links.
+//! median wall time, largest resident memory, and how large each binary is and what it links.
 //!
 //! `cargo bench --bench startup`; ends with 1 when a limit is passed.
 
@@ -62,6 +62,7 @@ fn main() -> anyhow::Result<ExitCode> {
         mib(rss),
         mib(MAX_RSS_KIB)
     ));
+    sizes()?;
     let foreign = links();
     let good = ours <= MAX_WALL && rss <= MAX_RSS_KIB && foreign.is_empty();
     line(if good { "PASS" } else { "FAIL" });
@@ -94,6 +95,15 @@ fn mib(kib: i64) -> f64 {
 fn median(mut of: Vec<Duration>) -> Duration {
     of.sort_unstable();
     of.get(of.len() / 2).copied().unwrap_or_default()
+}
+
+/// How large the binaries are.
+fn sizes() -> anyhow::Result<()> {
+    for (name, path) in BINARIES {
+        let bytes = std::fs::metadata(path)?.len();
+        line(&format!("size: {name}: {:.2} MB", bytes as f64 / 1e6));
+    }
+    Ok(())
 }
 
 /// Libraries that a binary links and should not, each with the binary's name.
