@@ -164,7 +164,10 @@ fn every_block_runs() {
         let text = fs::read_to_string(&path).unwrap();
         // Anything else, but a picture of a screen, would be shown and never tried.
         for fence in text.lines().filter_map(|l| l.strip_prefix("```")) {
-            assert!(["", "sh", "console", "text"].contains(&fence), "{path:?}: {fence}");
+            assert!(
+                ["", "sh", "console", "text"].contains(&fence),
+                "{path:?}: {fence}"
+            );
         }
         let blocks = blocks(&text);
         if blocks.is_empty() {
