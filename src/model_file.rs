@@ -1,4 +1,4 @@
-//! A weights file on disk: one GGUF, all shards of one, or a folder.
+//! A model on disk: one GGUF, all shards of one, a folder of them, or safetensors.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::footprint::Facts;
 use gpuc_core::header::{join, read_gguf, shard_names};
+
+use crate::safetensors_folder::{WeighedModel, is_safetensors, read_weighed};
 
 /// A model as its weights file describes it.
 pub struct ModelFile {
@@ -19,8 +21,28 @@ pub struct ModelFile {
     pub path: PathBuf,
 }
 
-/// Reads the headers of the model at `path`; weights are not touched.
-pub fn read_model(path: &Path) -> Result<ModelFile, Fault> {
+/// A model as it lies on disk.
+pub enum OnDisk {
+    /// A GGUF: tensor by tensor.
+    File(ModelFile),
+    /// Safetensors: a configuration, and the widths that the files have.
+    Weighed(WeighedModel),
+}
+
+/// Reads the headers of the model at `path`, to be called `name` where one is given; weights are
+/// not touched.
+pub fn read_model(path: &Path, name: Option<&str>) -> Result<OnDisk, Fault> {
+    if is_safetensors(path) {
+        return Ok(OnDisk::Weighed(read_weighed(path, name)?));
+    }
+    let mut file = gguf(path)?;
+    if let Some(name) = name {
+        name.clone_into(&mut file.name);
+    }
+    Ok(OnDisk::File(file))
+}
+
+fn gguf(path: &Path) -> Result<ModelFile, Fault> {
     let files = files(path)?;
     let mut headers = Vec::with_capacity(files.len());
     for file in &files {

@@ -1,29 +1,27 @@
 //! `gpu-container-plan`: its arguments, and one run.
 
+mod model;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
 use gpuc_core::calibration::{points_in, seed};
-use gpuc_core::document::{Model, Plan, Point, Profile, Verdict};
+use gpuc_core::document::{Plan, Point, Profile, Verdict};
 use gpuc_core::error::{Code, Fault};
 use gpuc_core::exit::Exit;
 use gpuc_core::header::GgmlType;
 use gpuc_core::launch::{Job, Programs, Weights, bounded_prompt_cache_mib, shell_line};
-use gpuc_core::model::{self, quant};
-use gpuc_core::plan::{
-    Bandwidths, Problem, Rig, RigView, Search, Subject, Wish, curve, frontier, refuse,
-};
+use gpuc_core::plan::{Bandwidths, Problem, Rig, RigView, Search, Wish, curve, frontier, refuse};
 use gpuc_core::units::MIB;
 use gpuc_show::html::Page;
 use gpuc_show::svg;
 use gpuc_show::text::{self, PlanScreen, Terminal};
 use gpuc_show::view::prompts;
 
-use crate::deliver::{deliver_picture, read_document, read_model_config};
+use self::model::{Loaded, load};
+use crate::deliver::{deliver_picture, read_document};
 use crate::launch::{Emit, emit};
-use crate::model_file::{ModelFile, read_model};
-use crate::safetensors_folder::{WeighedModel, is_safetensors, read_weighed};
 use crate::screen::{self, FormatArgs, say};
 use crate::shell::CommonArgs;
 use crate::values::{at_least_one, count, non_negative, positive, weight_bytes};
@@ -277,118 +275,6 @@ fn finish(args: &PlanArgs, mut plan: Plan, loaded: Option<&Loaded>) -> anyhow::R
         Verdict::Ship => Exit::Ok,
         Verdict::Refuse => Exit::Refused,
     })
-}
-
-/// The model to place, as it was read.
-enum Loaded {
-    Config { model: Model, notes: Vec<String> },
-    Weighed(WeighedModel),
-    File(ModelFile),
-}
-
-fn load(args: &PlanArgs, profile: &Profile) -> anyhow::Result<Option<Loaded>> {
-    let name = args.model_name.as_deref();
-    if let Some(path) = args.model.as_deref().filter(|p| is_safetensors(p)) {
-        return Ok(Some(Loaded::Weighed(read_weighed(path, name)?)));
-    }
-    if let Some(path) = &args.model {
-        let mut file = read_model(path)?;
-        if let Some(name) = name {
-            name.clone_into(&mut file.name);
-        }
-        return Ok(Some(Loaded::File(file)));
-    }
-    if let Some(path) = &args.model_config {
-        let config = read_model_config(path)?;
-        let tag = args.quant.as_deref().unwrap_or("gguf-q4_k_m");
-        let analysis = model::analyze(&config, name, Some(tag)).map_err(Fault::from)?;
-        return Ok(Some(Loaded::Config {
-            model: analysis.model,
-            notes: analysis.notes,
-        }));
-    }
-    Ok(profile.model.clone().map(|mut model| {
-        if let Some(name) = name {
-            name.clone_into(&mut model.name);
-        }
-        if let Some(tag) = &args.quant {
-            model.quant = Some(tag.clone());
-        }
-        Loaded::Config {
-            model,
-            notes: Vec::new(),
-        }
-    }))
-}
-
-impl Loaded {
-    fn name(&self) -> &str {
-        match self {
-            Self::Config { model, .. } => &model.name,
-            Self::Weighed(weighed) => &weighed.model.name,
-            Self::File(file) => &file.name,
-        }
-    }
-
-    /// The file that llama.cpp loads.
-    fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Config { .. } | Self::Weighed(_) => None,
-            Self::File(file) => Some(&file.path),
-        }
-    }
-
-    fn subject(&self, args: &PlanArgs) -> Result<Subject<'_>, Fault> {
-        Ok(match self {
-            Self::Config { model, .. } => {
-                let weights = weights(model)?;
-                Subject::Config {
-                    model,
-                    expert_bpw: weights.expert,
-                    non_expert_bpw: args.non_expert_bpw.unwrap_or(weights.rest),
-                    source: "closed-form",
-                }
-            }
-            Self::Weighed(weighed) => Subject::Config {
-                model: &weighed.model,
-                expert_bpw: weighed.expert_bpw,
-                non_expert_bpw: weighed.non_expert_bpw,
-                source: "safetensors",
-            },
-            Self::File(file) => Subject::File {
-                facts: &file.facts,
-                source: file.source,
-                weight_ratio: 1.0,
-            },
-        })
-    }
-
-    fn notes(&self, args: &PlanArgs) -> Result<Vec<String>, Fault> {
-        Ok(match self {
-            Self::Config { model, notes } => {
-                let assumed = weights(model)?.note;
-                notes.iter().cloned().chain(assumed).collect()
-            }
-            Self::Weighed(weighed) => weighed.notes.clone(),
-            Self::File(file) => {
-                let unused = [
-                    (args.quant.is_some(), "--quant"),
-                    (args.non_expert_bpw.is_some(), "--non-expert-bpw"),
-                    (args.model_config.is_some(), "--model-config"),
-                ];
-                let unused = unused.iter().filter(|(given, _)| *given).map(|(_, flag)| {
-                    format!("{flag} is not used: the weights file says what each tensor takes")
-                });
-                file.facts.notes().iter().cloned().chain(unused).collect()
-            }
-        })
-    }
-}
-
-fn weights(model: &Model) -> Result<quant::Weights, Fault> {
-    let dtype_bytes = model.dtype_bytes.unwrap_or(2.0);
-    let (tag, published) = (model.quant.as_deref(), model.quantization.as_ref());
-    Ok(quant::weights(tag, dtype_bytes, published)?)
 }
 
 fn rig(args: &PlanArgs, profile: &Profile) -> Result<Rig, Fault> {

@@ -70,11 +70,6 @@ pub fn read_weighed(path: &Path, name: Option<&str>) -> Result<WeighedModel, Fau
         .with_hint("take the config.json that was published with these files"));
     };
     let mut notes = analysis.notes;
-    notes.push(
-        "llama.cpp runs GGUF files: the widths are those of the safetensors files, as a \
-         conversion that keeps them would have"
-            .into(),
-    );
     if weighed.left_out > 0 {
         notes.push(format!(
             "{:.1} GiB of vision, audio or further-token weights are not counted",

@@ -8,6 +8,8 @@
 
 mod support;
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use support::gguf::{self, Tensor};
 use support::headers;
@@ -453,6 +455,41 @@ fn a_weights_file_weighs_its_experts_to_the_byte() {
         run.stderr.contains("with whole layers there instead"),
         "{}",
         run.stderr
+    );
+}
+
+#[test]
+fn a_folder_of_safetensors_weighs_its_experts_too() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let rig = format!("{root}/examples/rigs/rtx-3060-12gb.json");
+    let config = include_str!("../examples/models/qwen3-30b-a3b.json");
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("m");
+    headers::safetensors_model(&model, &serde_json::from_str(config).unwrap());
+    let mut trace = String::new();
+    for (t, layer) in (0..60).flat_map(|t| (0..48).map(move |layer| (t, layer))) {
+        let experts: Vec<u64> = (0..8).map(|i| (t + layer + 16 * i) % 128).collect();
+        writeln!(trace, r#"{{"layer": {layer}, "experts": {experts:?}}}"#).unwrap();
+    }
+    let run = Tool::new("concentration")
+        .file("t.jsonl", trace)
+        .args(["--trace", "t.jsonl", "--slots", "8", "--profile", &rig])
+        .arg("--model")
+        .arg(&model)
+        .run();
+    let report = run.json();
+    // Three matrices of 2048 x 768 in 8 bits, of 8 experts in 48 layers.
+    assert_eq!(report["replay"][0]["vram_mib"], 1728.0);
+    let plan = Tool::new("plan")
+        .args(["--profile", &rig, "--depth", "0", "--n-cpu-moe", "48"])
+        .args(["--vram-mib", "99999", "--floor", "0", "--model"])
+        .arg(&model)
+        .run()
+        .json();
+    assert_eq!(plan["footprint_source"], "safetensors");
+    assert_eq!(
+        report["uncached_decode_tok_s"],
+        plan["predicted_decode_tok_s"]
     );
 }
 

@@ -10,7 +10,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::Tool;
+use support::{Tool, headers};
 
 fn rig(vram_mib: u64, ram_gib: f64) -> Value {
     json!({
@@ -312,50 +312,10 @@ fn what_needs_the_weights_file_says_so() {
         .expect_error("INPUT_BAD_MODEL_FILE");
 }
 
-/// A safetensors header over data that is never written: the file is only as long as it says.
-fn safetensors(path: &std::path::Path, tensors: &[(&str, u64)]) {
-    use std::io::Write as _;
-    let mut header = serde_json::Map::new();
-    let mut end = 0;
-    for (name, elements) in tensors {
-        let span = json!([end, end + elements * 2]);
-        header.insert(
-            (*name).into(),
-            json!({"dtype": "BF16", "shape": [elements], "data_offsets": span}),
-        );
-        end += elements * 2;
-    }
-    let header = Value::from(header).to_string();
-    let mut file = std::fs::File::create(path).unwrap();
-    file.write_all(&(header.len() as u64).to_le_bytes())
-        .unwrap();
-    file.write_all(header.as_bytes()).unwrap();
-    file.set_len(8 + header.len() as u64 + end).unwrap();
-}
-
 #[test]
 fn a_folder_of_safetensors_is_weighed() {
-    let tool = Tool::new("plan")
-        .file("profile.json", rig(24000, 64.0).to_string())
-        .file("m/config.json", moe().to_string())
-        .file(
-            "m/model.safetensors.index.json",
-            r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#,
-        );
-    // 28,991,029,248 expert parameters and 1,540,882,432 others, at 2 bytes and at 1.
-    let folder = tool.dir().join("m");
-    let experts = "model.layers.0.mlp.experts.0.gate_proj.weight";
-    safetensors(
-        &folder.join("one.safetensors"),
-        &[(experts, 28_991_029_248 / 2)],
-    );
-    safetensors(
-        &folder.join("two.safetensors"),
-        &[
-            ("model.embed_tokens.weight", 1_540_882_432),
-            ("visual.patch", 512),
-        ],
-    );
+    let tool = Tool::new("plan").file("profile.json", rig(24000, 64.0).to_string());
+    headers::safetensors_model(&tool.dir().join("m"), &moe());
     let run = tool
         .args(["--profile", "profile.json", "--model", "m"])
         .run()

@@ -546,3 +546,26 @@ fn profile_describes_a_weights_file() {
     describe("glm45air", &["--quant", "q99"]).expect_status(2);
     describe("glm45air", &["--model-config", "c.json"]).expect_error("INPUT_USAGE");
 }
+
+#[test]
+fn profile_describes_a_folder_of_safetensors() {
+    let config: Value =
+        serde_json::from_str(include_str!("../examples/models/qwen3-30b-a3b.json")).unwrap();
+    let describe = |flags: &[&str]| {
+        let tool = Tool::new("profile").file("rig.json", rig(8_000, 64));
+        headers::safetensors_model(&tool.dir().join("m"), &config);
+        tool.args(["--from-profile", "rig.json", "--model", "m"])
+            .args(flags)
+            .run()
+    };
+    let profile = describe(&["--model-name", "mine"]).expect_status(0).json();
+    assert_eq!(profile["model"]["name"], "mine");
+    assert_eq!(profile["model"]["expert_params_total"], 28_991_029_248_u64);
+    let notes = profile["notes"].to_string();
+    for said in ["takes the widths that its files have", "are not counted"] {
+        assert!(notes.contains(said), "{notes}");
+    }
+    assert!(!notes.contains("llama.cpp runs GGUF"), "{notes}");
+    let tagged = describe(&["--quant", "gguf-q8_0"]).expect_status(0).json();
+    assert_eq!(tagged["model"]["quant"], "gguf-q8_0");
+}

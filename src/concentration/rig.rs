@@ -12,8 +12,7 @@ use gpuc_core::routing::{ExpertLayer, OnRig};
 
 use super::ConcentrationArgs;
 use crate::deliver::{read_document, read_model_config};
-use crate::model_file::read_model;
-use crate::safetensors_folder::{is_safetensors, read_weighed};
+use crate::model_file::{OnDisk, read_model};
 
 /// Layers that a model may have: far more than any, few enough to list.
 const MOST_LAYERS: u64 = 1 << 12;
@@ -39,12 +38,13 @@ pub(super) fn read(args: &ConcentrationArgs) -> Result<Option<Read>, Fault> {
     };
     let profile: Profile = read_document(profile, "profile", Code::InputBadProfile)?;
     let model = match (&args.model, &args.model_config) {
-        (Some(path), _) if is_safetensors(path) => {
-            let read = read_weighed(path, None)?;
-            let widths = (read.expert_bpw, read.non_expert_bpw);
-            Weights::Widths(Box::new(read.model), widths)
-        }
-        (Some(path), _) => Weights::File(Box::new(read_model(path)?.facts)),
+        (Some(path), _) => match read_model(path, None)? {
+            OnDisk::Weighed(read) => {
+                let widths = (read.expert_bpw, read.non_expert_bpw);
+                Weights::Widths(Box::new(read.model), widths)
+            }
+            OnDisk::File(file) => Weights::File(Box::new(file.facts)),
+        },
         (None, Some(path)) => {
             let config = read_model_config(path)?;
             let model = model::analyze(&config, None, Some(&args.quant))?.model;

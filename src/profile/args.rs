@@ -39,7 +39,8 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub model_config: Option<PathBuf>,
 
-    /// Describe the model in this weights file (GGUF, the first of a split one, or its folder)
+    /// Describe the model in this weights file (GGUF, the first of a split one, or its folder), or in
+    /// this folder of safetensors with its config.json
     #[arg(long, value_name = "FILE|DIR", conflicts_with = "model_config")]
     pub model: Option<PathBuf>,
 

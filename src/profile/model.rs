@@ -5,25 +5,36 @@ use gpuc_core::error::Fault;
 use gpuc_core::model::{analyze, quant};
 
 use super::Args;
-use crate::model_file::read_model;
+use crate::model_file::{OnDisk, read_model};
 use crate::read_model_config;
 
 /// The analysed model with what is to be said about it, when one was given.
 pub(super) fn given(args: &Args) -> Result<Option<(Model, Vec<String>)>, Fault> {
     if let Some(path) = &args.model {
-        let file = read_model(path)?;
-        let mut model = file.facts.document();
-        model.name = args.model_name.clone().unwrap_or(file.name);
+        let (mut model, mut notes, how) = match read_model(path, args.model_name.as_deref())? {
+            OnDisk::File(file) => {
+                let mut model = file.facts.document();
+                model.name = file.name;
+                (
+                    model,
+                    file.facts.notes().to_vec(),
+                    "places its tensors one by one",
+                )
+            }
+            OnDisk::Weighed(read) => (
+                read.model,
+                read.notes,
+                "takes the widths that its files have",
+            ),
+        };
         if let Some(tag) = &args.quant {
             quant::bytes_per_weight(Some(tag), 2.0, None)?;
             model.quant = Some(tag.clone());
         }
-        let mut notes = file.facts.notes().to_vec();
-        notes.push(
-            "The model was read from its weights file: gpu-container-plan --model with that file \
-             places its tensors one by one; this profile alone gives the closed form."
-                .into(),
-        );
+        notes.push(format!(
+            "The model was read from its weights: gpu-container-plan --model with them {how}; this \
+             profile alone gives the closed form."
+        ));
         return Ok(Some((model, notes)));
     }
     let Some(path) = &args.model_config else {

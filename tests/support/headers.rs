@@ -23,6 +23,51 @@ pub fn model(dir: &Path, name: &str) -> PathBuf {
     path
 }
 
+/// A model of 28,991,029,248 expert parameters in 8 bits and 1,540,882,432 others in 16, with what a
+/// plan leaves out, as HuggingFace would publish it.
+pub fn safetensors_model(folder: &Path, config: &serde_json::Value) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    std::fs::write(
+        folder.join("model.safetensors.index.json"),
+        r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#,
+    )
+    .unwrap();
+    let experts = "model.layers.0.mlp.experts.0.gate_proj.weight";
+    safetensors(
+        &folder.join("one.safetensors"),
+        &[(experts, 28_991_029_248 / 2)],
+    );
+    safetensors(
+        &folder.join("two.safetensors"),
+        &[
+            ("model.embed_tokens.weight", 1_540_882_432),
+            ("visual.patch", 512),
+        ],
+    );
+}
+
+/// A safetensors header over data that is never written: the file is only as long as it says.
+fn safetensors(path: &Path, tensors: &[(&str, u64)]) {
+    use std::io::Write as _;
+    let mut header = serde_json::Map::new();
+    let mut end = 0;
+    for (name, elements) in tensors {
+        let span = serde_json::json!([end, end + elements * 2]);
+        header.insert(
+            (*name).into(),
+            serde_json::json!({"dtype": "BF16", "shape": [elements], "data_offsets": span}),
+        );
+        end += elements * 2;
+    }
+    let header = serde_json::Value::from(header).to_string();
+    let mut file = std::fs::File::create(path).unwrap();
+    file.write_all(&(header.len() as u64).to_le_bytes())
+        .unwrap();
+    file.write_all(header.as_bytes()).unwrap();
+    file.set_len(8 + header.len() as u64 + end).unwrap();
+}
+
 /// A value of a key, as the writer below takes it.
 pub enum Value {
     U16(u16),
