@@ -1,14 +1,14 @@
 //! The watch itself: looks at the right times, at the job and at signals all the time.
 
+mod sense;
+
 use std::io;
 use std::time::{Duration, Instant};
 
 use gpuc_core::document::{Breach, Happening, Level, Report, Safety};
 use gpuc_core::error::{Code, Fault};
-use gpuc_core::safety::{
-    GpuReadings, GroupReading, HostReading, HostWanted, JobReading, Limit, Place, Reading, Watch,
-};
-use gpuc_rig::host::{Groups, nearest};
+use gpuc_core::safety::{GpuReadings, HostReading, HostWanted, JobReading, Place, Reading, Watch};
+use gpuc_rig::host::Groups;
 use gpuc_rig::supervise::{Attendant, Job, Signals, Step, Stop, Subject, Worker};
 use gpuc_show::dashboard::Look;
 
@@ -20,9 +20,6 @@ use crate::screen::say;
 /// How often host memory is looked at between two looks, at the least; twice in an interval where
 /// that is shorter.
 const HOST_LOOK: Duration = Duration::from_millis(250);
-/// How often the job's processes are counted where no limit asks for more: it costs a reading of
-/// every process of the machine.
-const JOB_LOOK: Duration = Duration::from_secs(5);
 /// The least time between two looks when the GPUs take longer than the interval.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -278,81 +275,6 @@ impl Patrol<'_> {
         is_worse
     }
 
-    fn host(&mut self, wanted: HostWanted) -> HostReading {
-        let mut host = (self.host)(wanted);
-        let share = |g: &GroupReading| g.held_mib / g.limit_mib;
-        let own = self.groups.as_mut().filter(|_| wanted.groups);
-        let own = own.and_then(nearest);
-        host.group = host
-            .group
-            .into_iter()
-            .chain(own)
-            .max_by(|a, b| share(a).total_cmp(&share(b)));
-        host
-    }
-
-    /// The job's processes and memory, read anew where a limit depends on it.
-    fn job(&mut self, job: Option<&Job>) -> JobReading {
-        let read = || match (job, &self.subject) {
-            (Some(job), _) => job.reading(),
-            (None, Some(subject)) => subject.reading(),
-            (None, None) => JobReading::default(),
-        };
-        let t = self.watch.thresholds();
-        let needed = [Limit::JobVram, Limit::JobRss].map(|l| l.get(t).is_some());
-        let now = Instant::now();
-        match &self.job {
-            Some((read, last)) if needed == [false; 2] && now < *read + JOB_LOOK => last.clone(),
-            _ => {
-                let reading = read();
-                self.job = Some((now, reading.clone()));
-                reading
-            }
-        }
-    }
-
-    /// A fresh sample, within one interval, before a job is stopped for what may be over.
-    fn is_confirmed(&mut self, report: &Report, job: Option<&Job>) -> bool {
-        let aborts = report.breaches.iter().filter(|b| b.level == Level::Abort);
-        // What does not need the GPUs does not wait for them.
-        let of_gpus_alone = aborts
-            .filter_map(|b| Limit::of_metric(&b.metric))
-            .all(Limit::is_of_gpus);
-        let most = self.settings.interval.min(self.settings.gpu_timeout);
-        let gpus = if of_gpus_alone {
-            self.gpus.answer_within(most)
-        } else {
-            None
-        };
-        let why = "not asked again in time".to_owned();
-        let gpus = gpus.unwrap_or(GpuReadings::NotAwaited(why));
-        let (host, job) = (self.host(self.watch.host_wanted()), self.job(job));
-        self.watch.confirms(report, &Reading { gpus, host, job })
-    }
-
-    /// What the GPUs say, as soon as that is to be had or to be given up.
-    fn answered(
-        &self,
-        late: bool,
-        urgent: bool,
-        answer: Option<GpuReadings>,
-    ) -> Option<GpuReadings> {
-        if answer.is_some() {
-            answer
-        } else if urgent {
-            let why = "GPUs not waited for: host memory is past its limit";
-            Some(GpuReadings::NotAwaited(why.to_owned()))
-        } else if self.gpus.is_gone() {
-            let why = "asking the GPUs failed inside the watchdog";
-            Some(GpuReadings::Failed(why.to_owned()))
-        } else if late {
-            let s = self.settings.gpu_timeout.as_secs_f64();
-            Some(GpuReadings::Failed(format!("no answer within {s} s")))
-        } else {
-            None
-        }
-    }
-
     fn take(&mut self, reading: &Reading) -> Report {
         let at = self.started.elapsed();
         let report = self.watch.step(at, reading);
@@ -417,102 +339,4 @@ fn broken(e: io::Error) -> Fault {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use clap::Parser as _;
-    use gpuc_core::safety::GpuReading;
-
-    use super::*;
-    use crate::watchdog::args::Args;
-
-    fn settings(args: &[&str]) -> Settings {
-        let all = ["gpu-container-watchdog", "--interval", "1000"];
-        Settings::of(Args::try_parse_from(all.iter().chain(args)).unwrap()).unwrap()
-    }
-
-    fn host(avail_mib: f64) -> HostReading {
-        HostReading {
-            total_mib: Some(64000.0),
-            avail_mib: Some(avail_mib),
-            ..HostReading::default()
-        }
-    }
-
-    fn patrol<'a>(
-        settings: &'a Settings,
-        signals: &'a Signals,
-        gpus: impl FnMut() -> GpuReadings + Send + 'static,
-        mut host: impl FnMut() -> HostReading + 'a,
-    ) -> Patrol<'a> {
-        Patrol {
-            settings,
-            signals,
-            gpus: Worker::start("gpus", gpus).unwrap(),
-            host: Box::new(move |_| host()),
-            groups: None,
-            subject: None,
-            job: None,
-            grace: None,
-            watch: settings.watch(),
-            outputs: Outputs::open(settings).unwrap(),
-            started: Instant::now(),
-        }
-    }
-
-    fn fine() -> GpuReadings {
-        GpuReadings::Read(vec![GpuReading {
-            temp_c: Some(50.0),
-            ..GpuReading::default()
-        }])
-    }
-
-    #[test]
-    fn a_host_breach_does_not_wait_for_the_next_look() {
-        let settings = settings(&["--watch"]);
-        let signals = Signals::take_over().unwrap();
-        let glances = Cell::new(0);
-        let mut patrol = patrol(&settings, &signals, fine, || {
-            glances.set(glances.get() + 1);
-            host(if glances.get() < 4 { 48000.0 } else { 100.0 })
-        });
-        assert!(matches!(patrol.walk(None), Ok(Cause::Breach(b)) if b.metric.starts_with("host_")));
-        assert_eq!(patrol.watch.peaks().min_host_avail_mib, Some(100.0));
-        assert!(patrol.watch.peaks().samples <= 2);
-    }
-
-    #[test]
-    fn gpus_that_hang_are_asked_once_and_then_missing() {
-        let settings = settings(&[
-            "--watch",
-            "--max-polls",
-            "3",
-            "--gpu-timeout",
-            "0.05",
-            "--interval",
-            "0.5",
-        ]);
-        let signals = Signals::take_over().unwrap();
-        let (_never, hang) = std::sync::mpsc::channel::<()>();
-        let question = move || {
-            let _ = hang.recv();
-            fine()
-        };
-        let mut patrol = patrol(&settings, &signals, question, || host(48000.0));
-        assert!(matches!(patrol.walk(None), Ok(Cause::Done(Safety::Ok))));
-        assert_eq!(patrol.watch.peaks().samples, 3);
-    }
-
-    #[test]
-    fn a_question_that_panics_leaves_the_host_watched() {
-        let settings = settings(&["--watch", "--max-polls", "2", "--interval", "0.5"]);
-        let signals = Signals::take_over().unwrap();
-        let mut patrol = patrol(
-            &settings,
-            &signals,
-            || panic!("on purpose"),
-            || host(7000.0),
-        );
-        assert!(matches!(patrol.walk(None), Ok(Cause::Done(Safety::Warn))));
-    }
-}
+mod tests;

@@ -1,11 +1,12 @@
 //! The supervised job: a tree held by a guardian, stopped whole, on every way out.
 
+mod stop;
+
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use gpuc_core::error::{Code, Coded};
 use gpuc_core::safety::JobReading;
@@ -17,16 +18,10 @@ use super::cgroup::Cgroup;
 use super::console::Keepsake;
 use super::guardian::{Guardian, News};
 use super::protect::Protection;
-use super::signals::{Forwarded, Signals, Stop, Wake};
+use super::signals::{Forwarded, Signals};
 use super::terminal::Terminal;
 use super::tree::Tree;
-
-/// How often a job that was told to stop is looked at.
-const LOOK: Duration = Duration::from_millis(20);
-/// How long a kill is given before the next.
-const AGAIN: Duration = Duration::from_millis(5);
-/// How long a killed job may take to be gone: a process in the kernel's hands dies late.
-const LAST: Duration = Duration::from_secs(2);
+pub use stop::{Attendant, Step, Stopped};
 
 /// How a job ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,44 +41,6 @@ impl Ended {
         }
     }
 }
-
-/// What it took to stop a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stopped {
-    /// Nothing was left to stop.
-    AlreadyOver,
-    /// It ended when it was asked to.
-    Terminated,
-    /// It had to be killed.
-    Killed,
-    /// Even killed, some of it has not ended yet.
-    StillThere,
-}
-
-/// A step on the way of stopping a job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// All of it was asked to end, by this signal.
-    Asked(Stop),
-    /// All of it was killed.
-    Killed,
-    /// Nothing is left.
-    Gone,
-}
-
-/// Whoever stands by while a job is stopped.
-pub trait Attendant {
-    /// Asked again and again while the job is given time: whether there is none left.
-    fn hurry(&mut self) -> bool {
-        false
-    }
-
-    /// Told of each step as it is made.
-    fn step(&mut self, _step: Step) {}
-}
-
-/// Nobody.
-impl Attendant for () {}
 
 /// Why a job could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -284,151 +241,6 @@ impl Job {
         }
     }
 
-    /// Gives what a job leaves behind a moment to end by itself, as the `tee` at the end of a
-    /// pipeline does, and says how many processes then still run.
-    pub fn linger(&mut self, signals: &Signals, most: Duration) -> usize {
-        if self.wait_until_gone(Some(signals), Instant::now() + most, &mut ()) {
-            0
-        } else {
-            self.tree().running()
-        }
-    }
-
-    /// Stops what is left of the job: asked first by `plea`, killed after `grace`, or at once when
-    /// a second signal or the attendant shows that there is no time. Then gives the job's own end.
-    pub fn stop(
-        &mut self,
-        plea: Stop,
-        signals: Option<&Signals>,
-        grace: Duration,
-        attendant: &mut dyn Attendant,
-    ) -> (Stopped, Option<Ended>) {
-        let how = self.stop_tree(plea, signals, grace, attendant);
-        if !matches!(how, Stopped::AlreadyOver | Stopped::StillThere) {
-            attendant.step(Step::Gone);
-        }
-        if let Some(guardian) = self.guardian.take() {
-            guardian.dismiss(how != Stopped::StillThere);
-        }
-        if let Some(cgroup) = self.cgroup.take() {
-            cgroup.remove();
-        }
-        if let Some(terminal) = self.terminal.take() {
-            terminal.take_from(self.leader);
-        }
-        (how, self.ended)
-    }
-
-    fn stop_tree(
-        &mut self,
-        plea: Stop,
-        signals: Option<&Signals>,
-        grace: Duration,
-        attendant: &mut dyn Attendant,
-    ) -> Stopped {
-        if self.is_gone() {
-            return Stopped::AlreadyOver;
-        }
-        let ends = Instant::now() + grace;
-        self.ask(plea);
-        attendant.step(Step::Asked(plea));
-        if plea != Stop::Terminate {
-            // A shell lets its background jobs ignore an interrupt: what the job itself has not
-            // taken along, or a job that does not listen, is asked in the plain way.
-            let mut over = false;
-            let half = Instant::now() + grace / 2;
-            while !over && !self.is_gone() && Instant::now() < half {
-                let next = half.min(Instant::now() + LOOK);
-                match self.wait_a_moment(signals, next) {
-                    Moment::Impatient => return self.kill(attendant),
-                    Moment::Passed if attendant.hurry() => return self.kill(attendant),
-                    Moment::Passed => over = self.has_ended(),
-                }
-            }
-            if self.is_gone() {
-                return Stopped::Terminated;
-            }
-            self.ask(Stop::Terminate);
-            attendant.step(Step::Asked(Stop::Terminate));
-        }
-        if self.wait_until_gone(signals, ends, attendant) {
-            return Stopped::Terminated;
-        }
-        self.kill(attendant)
-    }
-
-    fn ask(&self, plea: Stop) {
-        let tree = self.tree();
-        tree.signal(plea.signal());
-        // One that is paused cannot end before it goes on.
-        tree.signal(Signal::SIGCONT);
-    }
-
-    fn kill(&mut self, attendant: &mut dyn Attendant) -> Stopped {
-        attendant.step(Step::Killed);
-        let ends = Instant::now() + LAST;
-        loop {
-            if let Some(cgroup) = &self.cgroup {
-                cgroup.kill();
-            }
-            // Again and again: between listing and killing, one more may have been forked.
-            self.tree().kill();
-            let next = ends.min(Instant::now() + AGAIN);
-            if self.wait_until_gone(None, next, &mut ()) {
-                return Stopped::Killed;
-            }
-            if Instant::now() >= ends {
-                return Stopped::StillThere;
-            }
-        }
-    }
-
-    fn is_gone(&mut self) -> bool {
-        self.hear();
-        let Some(guardian) = &self.guardian else {
-            return true;
-        };
-        self.empty || guardian.is_gone() && self.tree().running() == 0
-    }
-
-    fn wait_until_gone(
-        &mut self,
-        signals: Option<&Signals>,
-        ends: Instant,
-        attendant: &mut dyn Attendant,
-    ) -> bool {
-        loop {
-            if self.is_gone() {
-                return true;
-            }
-            let now = Instant::now();
-            if now >= ends {
-                return false;
-            }
-            match self.wait_a_moment(signals, ends.min(now + LOOK)) {
-                Moment::Impatient => return false,
-                Moment::Passed if attendant.hurry() => return self.is_gone(),
-                Moment::Passed => {}
-            }
-        }
-    }
-
-    fn wait_a_moment(&mut self, signals: Option<&Signals>, until: Instant) -> Moment {
-        let bell: Vec<BorrowedFd<'_>> = self.bell().into_iter().collect();
-        let waited = match signals {
-            Some(signals) => signals.wait(&bell, Some(until)),
-            None => super::signals::wait_for(&bell, Some(until)).map(|_| Wake::default()),
-        };
-        match waited {
-            Ok(wake) if wake.stop.is_some() => Moment::Impatient,
-            Ok(_) => Moment::Passed,
-            Err(_) => {
-                std::thread::sleep(until.saturating_duration_since(Instant::now()));
-                Moment::Passed
-            }
-        }
-    }
-
     /// Follows a job that its terminal has paused: we pause as well, so that the shell sees it,
     /// and go on together.
     pub fn follow_pause(&mut self) {
@@ -452,21 +264,6 @@ impl Job {
         // Its pause was ours.
         self.hear();
         self.paused = false;
-    }
-}
-
-/// What a short wait has brought.
-enum Moment {
-    Passed,
-    Impatient,
-}
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        // The way out of a panic.
-        if self.guardian.is_some() {
-            self.stop(Stop::Terminate, None, Duration::from_secs(5), &mut ());
-        }
     }
 }
 
@@ -494,129 +291,4 @@ fn prepare(command: &mut Command, has_terminal: bool, alone: bool) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    fn job(signals: &Signals, script: &str) -> Job {
-        let args = ["-c".into(), script.into()];
-        Job::spawn(
-            signals,
-            "sh".as_ref(),
-            &args,
-            Streams::default(),
-            None,
-            None,
-        )
-        .unwrap()
-    }
-
-    fn stop(job: &mut Job, signals: &Signals, grace: Duration) -> (Stopped, Option<Ended>) {
-        job.stop(Stop::Terminate, Some(signals), grace, &mut ())
-    }
-
-    #[test]
-    fn a_job_dropped_in_a_panic_takes_its_tree_with_it() {
-        let signals = Signals::take_over().unwrap();
-        let job = job(&signals, "setsid sleep 100 & sleep 100");
-        while job.tree().running() < 3 {
-            std::thread::yield_now();
-        }
-        let numbers = job.reading().processes.unwrap();
-        let fell = catch_unwind(AssertUnwindSafe(|| {
-            let _job = job;
-            panic!("on purpose");
-        }));
-        assert!(fell.is_err());
-        for pid in numbers {
-            assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
-        }
-    }
-
-    #[test]
-    fn an_ended_job_gives_its_status_once_and_again() {
-        let signals = Signals::take_over().unwrap();
-        let mut job = job(&signals, "exit 3");
-        while !job.has_ended() || !job.is_gone() {
-            std::thread::yield_now();
-        }
-        let stopped = stop(&mut job, &signals, Duration::ZERO);
-        assert_eq!(stopped, (Stopped::AlreadyOver, Some(Ended::Exit(3))));
-        assert_eq!(
-            stop(&mut job, &signals, Duration::ZERO).1,
-            Some(Ended::Exit(3))
-        );
-    }
-
-    #[test]
-    fn a_job_writes_where_it_is_told_to_and_may_have_a_session_of_its_own() {
-        use std::io::Read as _;
-        let signals = Signals::take_over().unwrap();
-        let (mut ours, theirs) = io::pipe().unwrap();
-        let streams = Streams {
-            stdin: Some(std::fs::File::open("/dev/null").unwrap().into()),
-            stdout: Some(theirs.try_clone().unwrap().into()),
-            stderr: Some(theirs.into()),
-            no_terminal: true,
-            keepsake: None,
-        };
-        let script = "cat; cut -d' ' -f1,5,6,7 /proc/$$/stat; echo told >&2";
-        let args = ["-c".into(), script.into()];
-        let mut job = Job::spawn(&signals, "sh".as_ref(), &args, streams, None, None).unwrap();
-        let pid = job.number();
-        while !job.has_ended() || !job.is_gone() {
-            std::thread::yield_now();
-        }
-        stop(&mut job, &signals, Duration::ZERO);
-        let mut told = String::new();
-        ours.read_to_string(&mut told).unwrap();
-        // Its number, group and session, and no terminal.
-        assert_eq!(told, format!("{pid} {pid} {pid} 0\ntold\n"));
-    }
-
-    /// Has no time, and remembers what was done.
-    #[derive(Default)]
-    struct Hurried(Vec<Step>);
-
-    impl Attendant for Hurried {
-        fn hurry(&mut self) -> bool {
-            true
-        }
-        fn step(&mut self, step: Step) {
-            self.0.push(step);
-        }
-    }
-
-    #[test]
-    fn there_is_no_grace_when_there_is_a_hurry() {
-        let signals = Signals::take_over().unwrap();
-        let mut job = job(&signals, "trap '' TERM; while :; do sleep 0.01; done");
-        let grace = Duration::from_secs(1000);
-        let mut hurried = Hurried::default();
-        let how = job.stop(Stop::Terminate, Some(&signals), grace, &mut hurried);
-        assert_eq!(hurried.0.first(), Some(&Step::Asked(Stop::Terminate)));
-        assert_eq!(hurried.0.last(), Some(&Step::Gone));
-        assert_ne!(how.0, Stopped::StillThere);
-        assert!(how.1.is_some());
-    }
-
-    #[test]
-    fn a_killed_guardian_leaves_nothing() {
-        let signals = Signals::take_over().unwrap();
-        let mut job = job(&signals, "setsid sleep 100 & sleep 100");
-        while job.tree().running() < 3 {
-            std::thread::yield_now();
-        }
-        let guardian = job.guardian.as_ref().unwrap().pid;
-        let numbers = job.reading().processes.unwrap();
-        kill(guardian, Signal::SIGKILL).unwrap();
-        while !job.has_ended() {
-            std::thread::yield_now();
-        }
-        stop(&mut job, &signals, Duration::from_secs(100));
-        for pid in numbers {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
-        }
-    }
-}
+mod tests;

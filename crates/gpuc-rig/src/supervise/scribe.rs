@@ -81,11 +81,14 @@ impl<T: Send + 'static, E: Send + 'static> Scribe<T, E> {
             return Ok(false);
         }
         papers.waiting.push_back(paper);
+        let behind = papers.behind;
+        // Whoever is woken finds the desk free.
+        drop(papers);
         self.desk.changed.notify_all();
-        if papers.behind {
+        if behind {
             return Ok(true);
         }
-        let mut papers = self.desk.until_idle(papers, self.patience);
+        let mut papers = self.desk.until_idle(self.desk.papers(), self.patience);
         papers.behind = !papers.is_idle();
         papers.failure.take().map_or(Ok(true), Err)
     }
@@ -149,6 +152,7 @@ impl<T, E> Desk<T, E> {
         }
         if papers.waiting.is_empty() {
             papers.behind = false;
+            drop(papers);
             self.changed.notify_all();
         }
     }
