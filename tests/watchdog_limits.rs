@@ -82,6 +82,32 @@ fn a_hang_up_reads_the_limits_again() {
     }
 }
 
+#[test]
+fn limits_from_a_pipe_are_not_read_again() {
+    // Opened again, it would wait for a writer for ever, and nobody would watch.
+    let tool = monitor(&[WARM]).args(["--watch", "--config", "pipe", "--interval", "0.1"]);
+    let pipe = tool.dir().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (mut child, _dir) = tool.spawn();
+    std::fs::write(&pipe, r#"{"gpu_temp_c_max": 85}"#).unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    wait_for(&mut stderr, "warn");
+    hang_up(child.id());
+    assert_eq!(child.wait().unwrap().code(), Some(129));
+    // Nor a file that has become one.
+    let tool = monitor(&[WARM]).args(["--watch", "--config", "w.json", "--interval", "0.1"]);
+    let (mut child, dir) = tool.file("w.json", r#"{"gpu_temp_c_max": 85}"#).spawn();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    wait_for(&mut stderr, "warn");
+    std::fs::remove_file(dir.path().join("w.json")).unwrap();
+    nix::unistd::mkfifo(&dir.path().join("w.json"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    hang_up(child.id());
+    wait_for(&mut stderr, "no regular file");
+    wait_for(&mut stderr, "warn");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 /// A shell that waits for a line of its input between these.
 fn stages(of: &[&str]) -> Child {
     Command::new("sh")

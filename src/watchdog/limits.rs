@@ -19,6 +19,7 @@ pub(super) struct Layers {
     plan_file: Option<PathBuf>,
     plan: Limits,
     file: Option<PathBuf>,
+    again: bool,
     flags: Limits,
     /// `--sustain`, which is about power.
     sustain: Option<Duration>,
@@ -72,6 +73,8 @@ impl Layers {
                 .plan
                 .as_deref()
                 .map_or_else(|| Ok(Limits::default()), plan)?,
+            // Standard input and pipes are over once they are read.
+            again: args.config.as_ref().is_some_and(|file| file.is_file()),
             file: args.config.clone(),
             flags,
             sustain: args.sustain.map(super::settings::seconds),
@@ -84,10 +87,19 @@ impl Layers {
         self.file.is_some() || self.flags != none || self.plan != none
     }
 
-    /// The file that can be read again.
-    pub(super) fn file(&self) -> Option<&Path> {
-        // Standard input is over once it is read.
-        self.file.as_deref().filter(|f| *f != Path::new("-"))
+    /// Whether there is a file that can be read again.
+    pub(super) fn can_be_read_again(&self) -> bool {
+        self.again
+    }
+
+    /// Reads the file again.
+    pub(super) fn read_again(&self) -> Result<InForce, Fault> {
+        // Opening a pipe would wait for its writer, and nobody would watch meanwhile.
+        if let Some(file) = self.file.as_deref().filter(|f| f.exists() && !f.is_file()) {
+            let message = format!("{} is no regular file any more", file.display());
+            return Err(Fault::new(Code::InputBadWatchdogConfig, message));
+        }
+        self.read()
     }
 
     /// Reads the thresholds file, if there is one, and says on standard error what is odd in it.

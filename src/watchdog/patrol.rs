@@ -139,13 +139,13 @@ impl Patrol<'_> {
     }
 
     /// Whether a hang-up means that the limits are to be read again.
-    fn reloads(&self) -> bool {
-        self.settings.layers.file().is_some() && !self.signals.has_lost_its_terminal()
+    pub(super) fn reloads(&self) -> bool {
+        self.settings.layers.can_be_read_again() && !self.signals.has_lost_its_terminal()
     }
 
     /// Reads the limits again; a file that is bad changes nothing.
     fn reload(&mut self) {
-        match self.settings.layers.read() {
+        match self.settings.layers.read_again() {
             Ok(limits) => {
                 self.watch.reload(limits.thresholds, limits.durations);
                 say("watchdog: limits read again");

@@ -138,7 +138,9 @@ impl Deeds<'_> {
             let bells: Vec<_> = self.all.iter().filter_map(|d| d.under_way.bell()).collect();
             match patrol.signals.wait(&bells, Some(ends.min(now + LOOK))) {
                 Ok(wake) => {
-                    if let Some(stop) = wake.stop {
+                    // What is under way goes by the limits that it began with.
+                    let reloads = wake.stop == Some(Stop::HangUp) && patrol.reloads();
+                    if let Some(stop) = wake.stop.filter(|_| !reloads) {
                         return Err(stop);
                     }
                 }

@@ -168,7 +168,7 @@ impl Settings {
 impl Settings {
     /// What is asked of the GPUs.
     pub(super) fn watched(&self) -> Watched {
-        let reloads = self.layers.file().is_some();
+        let reloads = self.layers.can_be_read_again();
         let limited = self.limits.thresholds.job_vram_mib_max.is_some();
         Watched {
             further: true,

@@ -57,6 +57,11 @@ impl Config {
     }
 }
 
+/// It is read again while somebody waits to be watched.
+const MOST_BYTES: usize = 1 << 20;
+/// Whose writer means so many other things does not ask for advice.
+const MOST_STRANGERS: usize = 100;
+
 /// The key under which durations stand.
 const SUSTAIN: &str = "sustain_s";
 /// The key under which limits may stand together, as `--print-config` prints them.
@@ -72,6 +77,9 @@ pub enum ConfigError {
     /// No JSON.
     #[error("the watchdog's thresholds file is not JSON")]
     Json(#[source] JsonError),
+    /// Not the size of one.
+    #[error("the watchdog's thresholds file is larger than {} KiB", MOST_BYTES >> 10)]
+    TooLarge,
     /// JSON, but no object.
     #[error("the watchdog's thresholds file must hold an object of limits")]
     NotAnObject,
@@ -132,6 +140,9 @@ impl Coded for ConfigError {
 /// Unknown keys are ignored; one that is nearly a known key is a limit that would not be enforced,
 /// so it gets a warning.
 pub fn config(bytes: &[u8]) -> Result<Config, ConfigError> {
+    if bytes.len() > MOST_BYTES {
+        return Err(ConfigError::TooLarge);
+    }
     let document: Value = json::read(bytes).map_err(ConfigError::Json)?;
     let Value::Object(map) = document else {
         return Err(ConfigError::NotAnObject);
@@ -169,7 +180,7 @@ pub fn config(bytes: &[u8]) -> Result<Config, ConfigError> {
         for (key, value) in given {
             match Limit::of_key(key).filter(|l| l.metric().is_some()) {
                 Some(limit) => config.durations.give(limit, duration(limit, bare(value))?),
-                None if key.starts_with('_') => {}
+                None if key.starts_with('_') || config.warnings.len() >= MOST_STRANGERS => {}
                 None => config.warnings.push(format!(
                     "{SUSTAIN} gives {key:?} a duration, which is no limit; it is ignored"
                 )),
@@ -240,7 +251,7 @@ fn excerpt(value: &Value) -> String {
 fn near_misses(map: &Map<String, Value>) -> Vec<String> {
     let mut out = Vec::new();
     let known = |key: &str| known().any(|(known, _)| known == key);
-    for key in map.keys().filter(|key| !known(key)) {
+    for key in map.keys().filter(|key| !known(key)).take(MOST_STRANGERS) {
         if let Some(meant) = nearest(key) {
             out.push(format!(
                 "{key:?} sets nothing and is ignored; did you mean {meant:?}?"
@@ -449,6 +460,19 @@ mod tests {
                 .warnings;
             assert!(warnings.is_empty(), "{key}: {warnings:?}");
         }
+    }
+
+    #[test]
+    fn a_file_of_strangers_costs_little() {
+        let strangers = |n: usize| {
+            let keys: Vec<String> = (0..n).map(|i| format!("\"grace{i}\":{i}")).collect();
+            let keys = keys.join(",");
+            format!("{{{keys},\"sustain_s\":{{{keys}}}}}")
+        };
+        let warnings = config(strangers(20000).as_bytes()).unwrap().warnings;
+        assert!(warnings.len() <= 2 * MOST_STRANGERS, "{}", warnings.len());
+        let e = config(strangers(100000).as_bytes()).unwrap_err();
+        assert!(e.to_string().contains("1024 KiB"), "{e}");
     }
 
     #[test]
