@@ -46,6 +46,11 @@ Exit status:
   2 bad usage or input, or something could not be written
   130 the watchdog was interrupted    128 + n signal n ended the watchdog";
 
+/// What stands together in the help.
+const LIMITS: &str = "Limits";
+const ACTION: &str = "On a breach";
+const REPORTS: &str = "Reports";
+
 /// Guards a GPU job: holds GPU power, temperature and memory and host memory against limits, and
 /// acts when one is breached.
 #[derive(Debug, Parser)]
@@ -58,48 +63,48 @@ Exit status:
 pub struct Args {
     /// Thresholds file (JSON), of limits and of other settings; flags go over it. SIGHUP reads its
     /// limits again.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, help_heading = LIMITS, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// GPU power, % of the card's limit, at which to abort [default: 95].
-    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Power.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "PCT", global = true, value_parser = up_to(Limit::Power.most()))]
     pub power_max: Option<f64>,
     /// GPU temperature, °C, at which to abort [default: 87].
-    #[arg(long, value_name = "C", global = true, value_parser = up_to(Limit::Temperature.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "C", global = true, value_parser = up_to(Limit::Temperature.most()))]
     pub temp_max: Option<f64>,
     /// VRAM used, %, at which to abort [default: 98].
-    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Vram.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "PCT", global = true, value_parser = up_to(Limit::Vram.most()))]
     pub vram_max: Option<f64>,
     /// Host memory used, %, at which to abort [default: 90].
-    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::HostMemory.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "PCT", global = true, value_parser = up_to(Limit::HostMemory.most()))]
     pub host_mem_max: Option<f64>,
     /// Host memory available, MiB, at which to abort [default: 2000].
-    #[arg(long, value_name = "MIB", global = true, value_parser = up_to(Limit::HostAvailable.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "MIB", global = true, value_parser = up_to(Limit::HostAvailable.most()))]
     pub host_avail_min: Option<f64>,
     /// Swap used, %, at which to abort [default: none].
-    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Swap.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "PCT", global = true, value_parser = up_to(Limit::Swap.most()))]
     pub swap_max: Option<f64>,
     /// Share of the last ten seconds in which all tasks waited for memory (PSI), %, at which to
     /// abort [default: none].
-    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Pressure.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "PCT", global = true, value_parser = up_to(Limit::Pressure.most()))]
     pub psi_max: Option<f64>,
     /// Memory that the control group nearest its limit cannot give back, % of that limit, at which
     /// to abort [default: none, under run 95].
-    #[arg(long, value_name = "PCT", global = true, value_parser = up_to(Limit::Cgroup.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "PCT", global = true, value_parser = up_to(Limit::Cgroup.most()))]
     pub cgroup_mem_max: Option<f64>,
     /// VRAM of the job, all GPUs together, MiB, at which to abort (run, or --pid) [default: none].
-    #[arg(long, visible_alias = "job-vram", value_name = "MIB", global = true, value_parser = up_to(Limit::JobVram.most()))]
+    #[arg(long, help_heading = LIMITS, visible_alias = "job-vram", value_name = "MIB", global = true, value_parser = up_to(Limit::JobVram.most()))]
     pub job_vram_max: Option<f64>,
     /// Resident memory of the job's processes together, MiB, at which to abort (run, or --pid)
     /// [default: none].
-    #[arg(long, visible_alias = "job-rss", value_name = "MIB", global = true, value_parser = up_to(Limit::JobRss.most()))]
+    #[arg(long, help_heading = LIMITS, visible_alias = "job-rss", value_name = "MIB", global = true, value_parser = up_to(Limit::JobRss.most()))]
     pub job_rss_max: Option<f64>,
     /// Share of a limit at which a warning starts [default: 0.9].
-    #[arg(long, value_name = "SHARE", global = true, value_parser = up_to(Limit::WarnFraction.most()))]
+    #[arg(long, help_heading = LIMITS, value_name = "SHARE", global = true, value_parser = up_to(Limit::WarnFraction.most()))]
     pub warn_fraction: Option<f64>,
     /// Take the job's limits from plan.json: VRAM and RAM that it uses, and a margin (run, or --pid).
     /// The thresholds file and flags go over it. Under run without a command the plan itself is
     /// launched.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, help_heading = LIMITS, value_name = "FILE", global = true)]
     pub plan: Option<PathBuf>,
     /// Watch this process too, with all it has started: the job's limits and --plan are held against
     /// it, and the watch ends when it does. A later process of its number is never meant.
@@ -107,7 +112,7 @@ pub struct Args {
     pub pid: Option<i32>,
     /// Print all that is in force as JSON, each value with where it comes from, and end. It can be
     /// read by --config.
-    #[arg(long, global = true)]
+    #[arg(long, help_heading = LIMITS, global = true)]
     pub print_config: bool,
     /// Look again and again, until a limit is breached.
     #[arg(long)]
@@ -118,7 +123,7 @@ pub struct Args {
     pub interval: Option<f64>,
     /// Seconds that power must stay past its limit before that is a breach: a healthy card runs at
     /// its cap [default: 0, under run 10].
-    #[arg(long, value_name = "SECONDS", global = true, value_parser = up_to(LONGEST_S))]
+    #[arg(long, help_heading = LIMITS, value_name = "SECONDS", global = true, value_parser = up_to(LONGEST_S))]
     pub sustain: Option<f64>,
     /// With --watch: end after this many looks; 0 for never [default: 0].
     #[arg(long, value_name = "N", value_parser = count)]
@@ -127,48 +132,48 @@ pub struct Args {
     /// docker-stop:NAME, kill:PID, command:CMD, or several with commas between them. Under run, all
     /// but alert stop the job as well. A command finds GPUC_METRIC, GPUC_VALUE, GPUC_LIMIT and, of a
     /// job, GPUC_PID in its environment.
-    #[arg(long, value_name = "ACTION", global = true)]
+    #[arg(long, help_heading = ACTION, value_name = "ACTION", global = true)]
     pub on_breach: Option<String>,
     /// Seconds that a command or a program of --on-breach may take until it is killed with all it
     /// started, and counts as failed [default: 20].
-    #[arg(long, value_name = "SECONDS", global = true, value_parser = above_0_up_to(LONGEST_S))]
+    #[arg(long, help_heading = ACTION, value_name = "SECONDS", global = true, value_parser = above_0_up_to(LONGEST_S))]
     pub action_timeout: Option<f64>,
     /// Check everything, say what a breach would lead to, and start nothing.
-    #[arg(long, global = true)]
+    #[arg(long, help_heading = ACTION, global = true)]
     pub dry_run: bool,
     /// Looks in a row at which GPUs that answered before give no reading, until that is acted upon
     /// as a breach; 0, or an action of alert, for a warning only [default: 3].
-    #[arg(long, value_name = "N", global = true, value_parser = count)]
+    #[arg(long, help_heading = LIMITS, value_name = "N", global = true, value_parser = count)]
     pub blind_polls: Option<u64>,
     /// Seconds that the GPUs may take to answer [default: 5].
     #[arg(long, value_name = "SECONDS", global = true, value_parser = above_0_up_to(LONGEST_S))]
     pub gpu_timeout: Option<f64>,
     /// Print each report as JSON on standard output.
-    #[arg(long, global = true)]
+    #[arg(long, help_heading = REPORTS, global = true)]
     pub json: bool,
     #[command(flatten)]
     pub(super) format: FormatArgs,
     /// Show the watch live on the terminal: verdict, limits, trajectories, decisions and, under run,
     /// what the job prints (with --watch or run).
-    #[arg(long, global = true)]
+    #[arg(long, help_heading = REPORTS, global = true)]
     pub tui: bool,
     /// Write the report stream to a file, one report a line, and leave standard output alone.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, help_heading = REPORTS, value_name = "FILE", global = true)]
     pub json_out: Option<PathBuf>,
     /// Append a JSON line for each look to a file.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, help_heading = REPORTS, value_name = "FILE", global = true)]
     pub log: Option<PathBuf>,
     /// MiB at which a file of --log or --events is set aside as FILE.1, of which three are kept; 0
     /// for never [default: 64].
-    #[arg(long, value_name = "MIB", global = true, value_parser = up_to(MOST_MIB))]
+    #[arg(long, help_heading = REPORTS, value_name = "MIB", global = true, value_parser = up_to(MOST_MIB))]
     pub log_size: Option<f64>,
     /// Append a JSON line for each decision, with its reason, to a file. With draw: mark what was
     /// decided, from the file that this wrote.
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, help_heading = REPORTS, value_name = "FILE", global = true)]
     pub events: Option<PathBuf>,
     /// Keep the last readings in a file as OpenMetrics text, for node_exporter's textfile collector
     /// (name it *.prom).
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, help_heading = REPORTS, value_name = "FILE", global = true)]
     pub metrics_file: Option<PathBuf>,
     /// Show the whole chain of causes of an error.
     #[arg(long, global = true)]
@@ -207,16 +212,16 @@ pub struct DrawArgs {
 #[derive(Debug, clap::Args)]
 pub struct RunArgs {
     /// Write the worst readings of the run to a file, for gpu-container-receipt --peaks.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = REPORTS, value_name = "FILE")]
     pub peaks_out: Option<PathBuf>,
     /// With --tui: write what the job prints, as far as the dashboard shows it, to a file as well.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = REPORTS, value_name = "FILE")]
     pub job_output: Option<PathBuf>,
     /// Draw the run at its end: its trajectory, the limits and the breach.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = REPORTS, value_name = "FILE")]
     pub svg: Option<PathBuf>,
     /// Seconds from SIGTERM to SIGKILL when the job is stopped [default: 5].
-    #[arg(long, value_name = "SECONDS", value_parser = up_to(LONGEST_S))]
+    #[arg(long, help_heading = ACTION, value_name = "SECONDS", value_parser = up_to(LONGEST_S))]
     pub grace: Option<f64>,
     /// Whether the job gets a control group (v2) of its own where one can be made: it is killed
     /// in one stroke, however fast it forks [default: auto].
