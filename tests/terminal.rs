@@ -64,7 +64,7 @@ fn a_terminal_gets_a_screen_and_a_pipe_the_document() {
         .on_terminal(80);
     assert_eq!(refused.status, 3);
     assert!(
-        plain(&refused.screen).contains("   try  --n-cpu-moe 4\n"),
+        plain(&refused.screen).contains("   try  --n-cpu-moe 4, which is the smallest that fits"),
         "{}",
         refused.screen
     );

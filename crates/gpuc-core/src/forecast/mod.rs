@@ -5,6 +5,7 @@
 //! model fits, and it knows nothing of weights that spill out of VRAM or are paged from disk.
 
 mod card;
+mod deviation;
 pub mod evidence;
 pub mod fit;
 mod law;

@@ -1,6 +1,7 @@
 //! The forecast on one rig: the shipped law, and what the owner's own receipts make of it.
 
 use super::card::Card;
+use super::deviation::{Deviation, runs, update};
 use super::law::Rates;
 use super::prefill::{PrefillRates, PrefillSetting, PrefillWork, arithmetic_rate};
 use super::shipped::{BackendFit, RegimeFit, Shipped};
@@ -8,15 +9,11 @@ use super::work::Work;
 use crate::calibration::Regime;
 use crate::document::Point;
 
-/// Half the width of a band that holds 80 % of a normal distribution, in standard deviations.
-const QUANTILE: f64 = 1.2816;
 /// A band is this much wider where the RAM's rate is assumed.
 const UNKNOWN_RAM: f64 = 1.25;
 /// The band of the processor alone is this much wider than one beside a card of an unknown kind: the
 /// two runs that were held against it are off by factors of 0.6 and 1.7.
 const ALONE: f64 = 2.0;
-/// How many runs the shipped spread between runs counts for beside the owner's own.
-const RUNS_BEFOREHAND: f64 = 4.0;
 /// A point that carries no work counts as this much noisier: only its share of a ceiling is known.
 const OLD_POINT_NOISE: f64 = 1.5;
 /// The source of the points that are shipped.
@@ -267,41 +264,6 @@ impl<'p> Outlook<'p> {
         };
         self.points.iter().filter_map(of).collect()
     }
-}
-
-/// By how much a receipt is off the law.
-struct Deviation {
-    /// As a logarithm.
-    off: f64,
-    /// How much it counts beside a run that is fully known.
-    weight: f64,
-    /// Which part of a run it is: depths of one run have its luck in common, so that together they
-    /// count as one.
-    runs: f64,
-}
-
-/// How many runs these are.
-fn runs(receipts: &[Deviation]) -> f64 {
-    receipts.iter().map(|d| d.runs).sum()
-}
-
-/// The offset of the rig and the half-width of the band, from receipts that are off the law.
-fn update(spread: f64, within: f64, receipts: &[Deviation]) -> Option<(f64, f64)> {
-    if receipts.is_empty() {
-        return None;
-    }
-    let all: f64 = receipts.iter().map(|d| d.weight).sum();
-    let mean = receipts.iter().map(|d| d.off * d.weight).sum::<f64>() / all;
-    let squares: f64 = receipts
-        .iter()
-        .map(|d| (d.off - mean).powi(2) * d.weight)
-        .sum();
-    let freedoms = (runs(receipts) - 1.0).max(0.0);
-    let run = (RUNS_BEFOREHAND * within * within + squares) / (RUNS_BEFOREHAND + freedoms);
-    let rig = (spread / QUANTILE).powi(2);
-    let certainty = 1.0 / rig + all / run;
-    let offset = mean * (all / run) / certainty;
-    Some((offset, QUANTILE * (1.0 / certainty + run).sqrt()))
 }
 
 #[cfg(test)]

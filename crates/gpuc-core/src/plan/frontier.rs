@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::error::PlanError;
 use super::footprint::{Footprint, Placement};
-use super::problem::{PlanError, Problem};
+use super::problem::Problem;
 use super::search::{Candidate, choose};
 use crate::header::GgmlType;
 use crate::units::{MIB, as_mib, round_to};

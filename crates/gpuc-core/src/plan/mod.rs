@@ -5,6 +5,7 @@
 //! planned by the same code.
 
 mod closed_form;
+mod error;
 #[cfg(test)]
 mod evidence_tests;
 mod exact;
@@ -22,10 +23,11 @@ mod search;
 mod tests;
 
 pub use closed_form::{ClosedForm, ClosedFormSetting};
+pub use error::PlanError;
 pub use exact::Exact;
 pub use footprint::{Footprint, Placement, Tier, Usage};
 pub use frontier::{Frontier, FrontierRow, curve, frontier};
 pub use planner::refuse;
-pub use problem::{PlanError, Problem, Rig, Subject, Wish};
+pub use problem::{Problem, Rig, Subject, Wish};
 pub use rig::{Bandwidths, Best, Rate, RigError, RigView};
 pub use search::Search;

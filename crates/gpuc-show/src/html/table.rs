@@ -55,21 +55,23 @@ fn yes(x: Option<bool>) -> Option<String> {
 }
 
 pub(super) fn plan(plan: &Plan) -> Vec<Row> {
-    let band = plan
+    let band = |(low, high)| format!("{} to {} tok/s", rate(low), rate(high));
+    let of_decode = plan
         .predicted_band_low_tok_s
         .zip(plan.predicted_band_high_tok_s);
+    let of_prefill = plan
+        .predicted_prefill_band_low_tok_s
+        .zip(plan.predicted_prefill_band_high_tok_s);
     let count = |n: Option<u64>| n.map(|n| n.to_string());
     known(vec![
         ("model", plan.model_name.clone()),
         ("quantisation", plan.quant.clone()),
         ("forecast of decode", tok_s(plan.predicted_decode_tok_s)),
-        (
-            "its band",
-            band.map(|(low, high)| format!("{} to {} tok/s", rate(low), rate(high))),
-        ),
+        ("its band", of_decode.map(band)),
         ("ceiling", tok_s(plan.ceiling_decode_tok_s)),
         ("floor", tok_s(plan.floor_tok_s)),
         ("forecast of prefill", tok_s(plan.predicted_prefill_tok_s)),
+        ("its band", of_prefill.map(band)),
         ("--n-cpu-moe", count(plan.n_cpu_moe)),
         ("-ngl", count(plan.n_gpu_layers)),
         ("VRAM that may be used", mib(plan.vram_budget_mib)),

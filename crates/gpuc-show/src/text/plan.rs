@@ -116,9 +116,11 @@ fn next_step(canvas: &mut Canvas, plan: &Plan) {
     let (change, then) = told(cheapest);
     let words = [change, &then].join("; ");
     let words = words.trim_end_matches("; ");
+    let lead = Piece(GOOD, "   try  ".into());
     match &cheapest.flags {
+        Some(flags) if change.starts_with(flags) => canvas.wrap(lead, PLAIN, words),
         Some(flags) => {
-            canvas.line([Piece(GOOD, "   try  ".into()), Piece(STRONG, flags.clone())]);
+            canvas.line([lead, Piece(STRONG, flags.clone())]);
             canvas.wrap(plain("        "), PLAIN, words);
         }
         None => canvas.wrap(Piece(GOOD, "  next  ".into()), PLAIN, words),
