@@ -38,6 +38,7 @@ pub struct FrontierRow {
     pub fits: bool,
     /// Whether it is what a plan takes at the flags that were given.
     #[serde(skip_serializing_if = "is_not")]
+    #[cfg_attr(feature = "schema", schemars(default))]
     pub chosen: bool,
     /// Decode cannot exceed this, tokens a second.
     pub ceiling_decode_tok_s: f64,
