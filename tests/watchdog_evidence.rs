@@ -182,6 +182,29 @@ fn the_log_is_set_aside_when_it_is_full() {
 }
 
 #[test]
+fn a_log_as_large_as_files_may_be_ends_neither_watch_nor_job() {
+    // The limit is in blocks, of which none is larger than 1024 bytes; what the job inherits of
+    // signals is its own.
+    let job = "sleep 0.5; kill -XFSZ $$; touch done";
+    let mut shell = std::process::Command::new("sh");
+    let dir = tempfile::tempdir().unwrap();
+    let run = shell
+        .args(["-c", "ulimit -f 2; exec \"$0\" \"$@\""])
+        .arg(env!("CARGO_BIN_EXE_gpu-container-watchdog"))
+        .args(["--host-mem-max", "1000", "--host-avail-min", "0"])
+        .args(["run", "--interval", "0.05", "--log", "l", "--"])
+        .args(["sh", "-c", job])
+        .env("GPUC_NVML_LIB", "/nonexistent")
+        .current_dir(&dir)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(said.contains("l cannot be written any more"), "{said}");
+    assert_eq!(run.status.code(), Some(153), "{said}");
+    assert!(!dir.path().join("done").exists());
+}
+
+#[test]
 fn the_service_manager_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");

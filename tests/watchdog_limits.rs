@@ -125,7 +125,8 @@ fn go_on(child: &mut Child) {
 #[test]
 fn a_process_that_runs_already_is_held_to_the_jobs_limits() {
     // What is watched is grown by a child of it, and hears of it by name.
-    let hog = "(x=$(head -c 60000000 /dev/zero | tr '\\0' a); sleep 100; echo $x) & wait";
+    let hog = "(x=$(head -c 60000000 /dev/zero | tr '\\0' a)
+                while kill -0 $$; do sleep 0.05; done; echo $x) 2> /dev/null & wait";
     let mut job = stages(&["echo", hog]);
     let pid = job.id().to_string();
     let action = format!("command:echo $GPUC_METRIC $GPUC_PID > told,kill:{pid}");

@@ -141,6 +141,8 @@ impl Signals {
         let mut blocked = caught;
         // A job in the foreground must not stop us when we take the terminal back.
         blocked.add(Signal::SIGTTOU);
+        // A log that is as large as it may be is one that cannot be written, and no reason to die.
+        blocked.add(Signal::SIGXFSZ);
         let mut original = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&blocked), Some(&mut original))?;
         for signal in &caught {
