@@ -111,7 +111,12 @@ fn a_round_from_the_rig_to_a_calibrated_plan() {
         .lines()
         .filter(|l| l.contains("\"n_depth\": 0,"));
     let shallow: Vec<&str> = shallow.collect();
-    std::fs::write(folder.join("bench.jsonl"), shallow.join("\n")).unwrap();
+    // It was recorded without a card, which would make it a run of another placement.
+    let with_card = r#""backends": "CUDA""#;
+    let shallow = shallow
+        .join("\n")
+        .replace(r#""backends": "CPU""#, with_card);
+    std::fs::write(folder.join("bench.jsonl"), shallow).unwrap();
 
     // What it did, held against what was promised.
     let receipt = Tool::new("receipt")

@@ -247,6 +247,11 @@ fn applied(case: &Case, remedy: &crate::document::Remedy) -> Case {
         "cpu-only" => case.wish.cpu_only = true,
         "ram" => case.ram_gib += first(&remedy.change) + 1e-6,
         "vram" => case.vram_mib += first(&remedy.change),
+        "vram-and-ram" => {
+            let (vram, ram) = remedy.change.split_once(" and ").unwrap();
+            case.vram_mib += first(vram);
+            case.ram_gib += first(ram) + 1e-6;
+        }
         "cache-type" => {
             let t = GgmlType::by_name(words.last().unwrap()).unwrap();
             (case.wish.type_k, case.wish.type_v) = (t, t);
