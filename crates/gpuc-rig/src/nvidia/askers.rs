@@ -144,8 +144,8 @@ impl<A: Send + 'static> Askers<A> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
             if !board.waiting.is_empty() {
-                self.width += 1;
                 self.set_to_work(&board);
+                self.width = (self.width + 1).min(self.threads.max(1));
             }
             if !board.answers.is_empty() {
                 return std::mem::take(&mut board.answers);
