@@ -152,6 +152,25 @@ fn a_second_signal_does_not_wait_for_the_grace_period() {
 }
 
 #[test]
+fn a_hang_up_does_not_shorten_the_grace_period() {
+    // It ends as it likes, when it may.
+    let script = "trap 'until test -e go; do sleep 0.01; done; touch done; exit 3' TERM
+                  echo; while :; do sleep 0.1; done";
+    let mut started = start(over(&[IDLE], &["--grace", LONG], script), 1);
+    let mut stderr = BufReader::new(started.child.stderr.take().unwrap());
+    signal(started.child.id(), "TERM");
+    let mut said = String::new();
+    while !said.contains("SIGTERM received") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    signal(started.child.id(), "HUP");
+    std::fs::write(started.dir.path().join("go"), "").unwrap();
+    let (status, _, dir) = started.end();
+    assert_eq!(status, 143);
+    assert!(dir.path().join("done").exists());
+}
+
+#[test]
 fn what_our_parent_ignores_is_ignored() {
     // As nohup does it.
     let watchdog = env!("CARGO_BIN_EXE_gpu-container-watchdog");

@@ -190,7 +190,8 @@ impl Job {
             None => wait_for(&bell, Some(until)).map(|_| Wake::default()),
         };
         match waited {
-            Ok(wake) if wake.stop.is_some() => Moment::Impatient,
+            // A hang-up tells nobody's impatience: a shell adds one of its own to the terminal's.
+            Ok(wake) if wake.stop.is_some_and(|stop| stop != Stop::HangUp) => Moment::Impatient,
             Ok(_) => Moment::Passed,
             Err(_) => {
                 std::thread::sleep(until.saturating_duration_since(Instant::now()));
