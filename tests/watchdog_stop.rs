@@ -69,6 +69,18 @@ impl Started {
 }
 
 #[test]
+fn a_killed_guardian_leaves_nothing() {
+    let script = "setsid sleep 100 & echo $!; echo $$; echo $PPID; sleep 100";
+    let started = start(over(&[IDLE], &[], script), 3);
+    let pids = started.lines.clone();
+    signal(pids[2].trim().parse().unwrap(), "KILL");
+    let (status, _, _dir) = started.end();
+    // The job dies with it, by the kernel's hand; what left its session, by ours.
+    assert_eq!(status, 137);
+    assert!(pids.iter().all(|pid| !runs(pid)), "{pids:?}");
+}
+
+#[test]
 fn a_breach_stops_the_whole_group() {
     // Nobody in this script waits for anybody; the reference left both sleeps behind.
     let script =

@@ -104,23 +104,3 @@ fn there_is_no_grace_when_there_is_a_hurry() {
     assert_ne!(how.0, Stopped::StillThere);
     assert!(how.1.is_some());
 }
-
-#[test]
-fn a_killed_guardian_leaves_nothing() {
-    let signals = Signals::take_over().unwrap();
-    let mut job = job(&signals, "setsid sleep 100 & sleep 100");
-    while job.tree().running() < 3 {
-        std::thread::yield_now();
-    }
-    let guardian = job.guardian.as_ref().unwrap().pid;
-    let numbers = job.reading().processes.unwrap();
-    kill(guardian, Signal::SIGKILL).unwrap();
-    while !job.has_ended() {
-        std::thread::yield_now();
-    }
-    stop(&mut job, &signals, Duration::from_secs(100));
-    for pid in numbers {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
-    }
-}
