@@ -25,7 +25,7 @@ use crate::deliver::{deliver_json, deliver_text};
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub(crate) struct FormatArgs {
     /// What standard output gets: a screen for people, or the document as JSON [default: text on a
-    /// terminal, else json; with -o FILE, which always gets the document, nothing]
+    /// terminal, else json; nothing where the document goes to a file]
     #[arg(long, value_name = "FORMAT", value_enum, global = true)]
     format: Option<Format>,
 }

@@ -11,7 +11,7 @@ use gpuc_rig::supervise::{Notify, Scribe, Step};
 use gpuc_show::openmetrics::{self, Watched};
 
 use super::live::Feed;
-use super::output::{LAST, PATIENCE, Sink, Sinks};
+use super::output::{LAST, Sink, Sinks};
 use super::settings::Settings;
 use crate::deliver::replace;
 
@@ -187,7 +187,7 @@ impl Evidence {
         if let Some(Metrics::Here(path)) = &self.metrics {
             let path = path.clone();
             let write = move |text: String| replace(&path, text.as_bytes());
-            if let Ok(scribe) = Scribe::start("metrics", PATIENCE, write) {
+            if let Ok(scribe) = Scribe::start("metrics", Duration::ZERO, write) {
                 self.metrics = Some(Metrics::Apart(scribe));
             }
         }

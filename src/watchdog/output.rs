@@ -24,8 +24,9 @@ use crate::check_writable;
 use crate::deliver::{deliver_picture, deliver_text, unwritable};
 use crate::screen::{self, say};
 
-/// How long a look waits for what it writes, as long as it is written at once.
-pub(super) const PATIENCE: Duration = Duration::from_millis(5);
+/// How long a look waits for standard output, as long as that is read at once: a reader that is gone
+/// may end the watch.
+const PATIENCE: Duration = Duration::from_millis(5);
 /// How long the end waits for what is still to be written.
 pub(super) const LAST: Duration = Duration::from_secs(2);
 
@@ -34,6 +35,8 @@ pub(super) struct Sink {
     name: String,
     pen: Pen,
     pretty: bool,
+    /// How long a line is waited for.
+    patience: Duration,
     /// How many lines were left out because those before them were not yet written.
     left_out: u64,
 }
@@ -95,6 +98,7 @@ impl Outputs {
             let pretty = settings.place == Place::Once;
             stream.push(Sink {
                 pretty,
+                patience: PATIENCE,
                 ..Sink::new("standard output".to_owned(), io::stdout())
             });
         }
@@ -374,6 +378,7 @@ impl Sink {
             name,
             pen: Pen::Here(Box::new(to)),
             pretty: false,
+            patience: Duration::ZERO,
             left_out: 0,
         }
     }
@@ -388,7 +393,7 @@ impl Sink {
     fn set_apart(&mut self) -> io::Result<()> {
         if let Pen::Here(mut to) = std::mem::replace(&mut self.pen, Pen::Gone) {
             let write = move |line: Vec<u8>| put(&mut *to, &line);
-            self.pen = Pen::Apart(Scribe::start("lines", PATIENCE, write)?);
+            self.pen = Pen::Apart(Scribe::start("lines", self.patience, write)?);
         }
         Ok(())
     }

@@ -22,6 +22,8 @@ use crate::screen::say;
 const HOST_LOOK: Duration = Duration::from_millis(250);
 /// The least time between two looks when the GPUs take longer than the interval.
 const BREATH: Duration = Duration::from_millis(100);
+/// How soon GPUs answer that are not in trouble.
+const AT_ONCE: Duration = Duration::from_millis(5);
 
 /// Why a watch ended.
 #[derive(Debug)]
@@ -162,6 +164,10 @@ impl Patrol<'_> {
     fn round(&mut self, rounds: &mut Rounds, job: Option<&Job>) -> Option<Cause> {
         let now = Instant::now();
         let answer = self.gpus.answer();
+        // GPUs that answer at once spare the host a second look in the same moment.
+        if rounds.looking.is_none() && now >= rounds.next && !self.gpus.is_busy() {
+            rounds.glance = rounds.glance.max(now + AT_ONCE);
+        }
         // Whether the host cannot wait for the GPUs, nor for the next look to come due.
         let urgent = now >= rounds.glance && self.glance(rounds) && !rounds.alarmed;
         let due = now >= rounds.next || urgent;

@@ -1,6 +1,7 @@
 //! NVML, in threads of its own: a call into a driver in trouble may never return.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -145,6 +146,10 @@ type Loaded = &'static nvml_wrapper::Nvml;
 fn load(libraries: &[OsString]) -> Result<Loaded, String> {
     let mut reasons = Vec::new();
     for library in libraries {
+        // WSL2's is not missed elsewhere.
+        if !reasons.is_empty() && !Path::new(library).exists() {
+            continue;
+        }
         match nvml_wrapper::Nvml::builder().lib_path(library).init() {
             Ok(nvml) => return Ok(Box::leak(Box::new(nvml))),
             // The loader's own text names the library.

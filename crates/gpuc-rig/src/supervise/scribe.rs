@@ -36,11 +36,14 @@ struct Papers<T, E> {
     closed: bool,
     /// It took longer than our patience, and has not caught up since.
     behind: bool,
+    /// How many wait until all is written.
+    awaited: u32,
 }
 
 impl<T: Send + 'static, E: Send + 'static> Scribe<T, E> {
     /// Starts the thread. One that keeps up is waited for with each write, for `patience` at most,
-    /// so that several write in the order in which they were asked, and a failure is known at once.
+    /// so that several write in the order in which they were asked, and a failure is known at once;
+    /// without patience it is known at the next write.
     pub fn start(
         name: &str,
         patience: Duration,
@@ -52,6 +55,7 @@ impl<T: Send + 'static, E: Send + 'static> Scribe<T, E> {
             failure: None,
             closed: false,
             behind: false,
+            awaited: 0,
         };
         let desk = Arc::new(Desk {
             papers: Mutex::new(papers),
@@ -85,7 +89,7 @@ impl<T: Send + 'static, E: Send + 'static> Scribe<T, E> {
         // Whoever is woken finds the desk free.
         drop(papers);
         self.desk.changed.notify_all();
-        if behind {
+        if behind || self.patience.is_zero() {
             return Ok(true);
         }
         let mut papers = self.desk.until_idle(self.desk.papers(), self.patience);
@@ -152,8 +156,12 @@ impl<T, E> Desk<T, E> {
         }
         if papers.waiting.is_empty() {
             papers.behind = false;
+            let awaited = papers.awaited > 0;
             drop(papers);
-            self.changed.notify_all();
+            // Each call of the system that nobody needs would be made at every look.
+            if awaited {
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -163,6 +171,7 @@ impl<T, E> Desk<T, E> {
         most: Duration,
     ) -> MutexGuard<'a, Papers<T, E>> {
         let ends = Instant::now() + most;
+        papers.awaited += 1;
         while !papers.is_idle() {
             let left = ends.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -174,6 +183,7 @@ impl<T, E> Desk<T, E> {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+        papers.awaited -= 1;
         papers
     }
 }
