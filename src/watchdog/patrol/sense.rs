@@ -12,8 +12,8 @@ use gpuc_rig::supervise::Job;
 use super::Patrol;
 
 /// How often the job's processes are counted where no limit asks for more: it costs something for
-/// each of their threads.
-const JOB_LOOK: Duration = Duration::from_secs(5);
+/// each of their threads. A young job, which may not live that long, is counted more often.
+const JOB_LOOK: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
 
 impl Patrol<'_> {
     /// The host, and the job's own control group with it.
@@ -40,8 +40,10 @@ impl Patrol<'_> {
         let t = self.watch.thresholds();
         let needed = [Limit::JobVram, Limit::JobRss].map(|l| l.get(t).is_some());
         let now = Instant::now();
+        let [shortest, longest] = JOB_LOOK;
+        let rest = |read: Instant| ((read - self.started) / 2).clamp(shortest, longest);
         match &self.job {
-            Some((read, last)) if needed == [false; 2] && now < *read + JOB_LOOK => last.clone(),
+            Some((read, last)) if needed == [false; 2] && now < *read + rest(*read) => last.clone(),
             _ => {
                 let reading = read();
                 self.job = Some((now, reading.clone()));
