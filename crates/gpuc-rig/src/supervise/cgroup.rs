@@ -14,7 +14,6 @@ use nix::libc;
 #[derive(Debug)]
 pub struct Cgroup {
     path: PathBuf,
-    procs: File,
     aside: Option<Aside>,
 }
 
@@ -81,11 +80,7 @@ impl Cgroup {
             existing(&path.join("cgroup.procs"))
         };
         match open() {
-            Ok(procs) => Ok(Self {
-                path,
-                procs,
-                aside: None,
-            }),
+            Ok(_) => Ok(Self { path, aside: None }),
             Err(source) => {
                 let _ = fs::remove_dir(&path);
                 Err(CgroupError::Refused { path, source })
@@ -103,7 +98,7 @@ impl Cgroup {
     /// Moves this process into the group; refused, it stays outside, where it is held by its parent
     /// all the same.
     pub(super) fn enter(&self) {
-        let _ = (&self.procs).write_all(b"0");
+        let _ = enter(&self.path);
     }
 
     /// Kills all in it.

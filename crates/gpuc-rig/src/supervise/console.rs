@@ -13,11 +13,13 @@ use std::time::{Duration, Instant};
 use gpuc_core::error::{Code, Coded};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::termios::{
     self, FlushArg, InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios,
 };
 use nix::unistd::{Pid, dup2_stderr, dup2_stdout, getpgrp, tcgetpgrp};
+
+use super::signals::timeout;
 
 /// What makes a terminal show a screen of its own without a cursor.
 const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l";
@@ -262,10 +264,8 @@ pub fn roomy_pipe() -> io::Result<(io::PipeReader, io::PipeWriter)> {
 fn wait_for(tty: BorrowedFd<'_>, wanted: PollFlags, others: &[BorrowedFd<'_>], until: Instant) {
     let mut fds = vec![PollFd::new(tty, wanted)];
     fds.extend(others.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)));
-    let left = until.saturating_duration_since(Instant::now());
-    let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
     // Whatever ends it, the caller looks for itself.
-    let _ = poll(&mut fds, timeout);
+    let _ = poll(&mut fds, timeout(Some(until)));
 }
 
 /// A terminal as it was, in somebody else's hands.

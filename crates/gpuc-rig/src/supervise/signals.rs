@@ -272,7 +272,7 @@ pub(super) fn wait_for(fds: &[BorrowedFd<'_>], until: Option<Instant>) -> io::Re
 }
 
 /// Never too early: what is left of a millisecond is waited for as well.
-fn timeout(until: Option<Instant>) -> PollTimeout {
+pub(super) fn timeout(until: Option<Instant>) -> PollTimeout {
     let Some(until) = until else {
         return PollTimeout::NONE;
     };
